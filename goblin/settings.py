@@ -1,0 +1,249 @@
+"""One frozen tree of settings: defaults.toml < goblin.toml < environment, read here and nowhere else.
+
+Entry points load it once and hand on the branch that a part needs. Provider facts live in providers/catalog;
+this file only knows how an operator may override them.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from goblin.errors import ConfigError
+
+TaskClass = Literal["fast", "reasoning"]
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(Section):
+    """A model of a provider; prices in USD per million tokens."""
+
+    id: str
+    context: int | None = Field(None, gt=0, description="context window in tokens")
+    max_output: int | None = Field(None, gt=0, description="largest answer in tokens")
+    classes: tuple[TaskClass, ...] | None = None
+    input_usd_mtok: str | float | None = None
+    output_usd_mtok: str | float | None = None
+    cached_input_usd_mtok: str | float | None = None
+
+
+class ProviderSettings(Section):
+    """What an operator may say about a provider; None keeps the catalog's value."""
+
+    enabled: bool | None = None
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+    dialect: str | None = None
+    models: tuple[str | ModelSettings, ...] | None = None
+    priority: int | None = Field(None, ge=1, description="1 is preferred among equals")
+    cost_per_token: float | None = Field(None, ge=0, description="USD for any token, in or out; 0 = free")
+    input_usd_mtok: str | float | None = None
+    output_usd_mtok: str | float | None = None
+    cached_input_usd_mtok: str | float | None = None
+    max_tokens: int | None = Field(None, gt=0, description="context length in tokens")
+    timeout: float | None = Field(None, gt=0, description="seconds for a whole call")
+    connect_timeout: float | None = Field(None, gt=0)
+    first_token_timeout: float | None = Field(None, gt=0)
+    stall_timeout: float | None = Field(None, gt=0, description="seconds between two pieces of a stream")
+    retry_count: int | None = Field(None, ge=0, description="further calls to the same candidate after a fault")
+    rpm: int | None = Field(None, gt=0, description="requests per rolling minute")
+    tpm: int | None = Field(None, gt=0, description="tokens per rolling minute")
+    concurrency: int | None = Field(None, gt=0)
+    local: bool | None = None
+    variables: Mapping[str, str] = {}
+
+
+class Weights(Section):
+    latency: float = Field(0.4, ge=0)
+    cost: float = Field(0.3, ge=0)
+    success: float = Field(0.2, ge=0)
+    bandwidth: float = Field(0.1, ge=0)
+
+
+class RoutingSettings(Section):
+    budget_hourly: str | float = "10"
+    budget_daily: str | float = "50"
+    prefer_local: bool = False
+    circuit_breaker_threshold: float = Field(0.8, gt=0, le=1)
+    health_check_interval: float = Field(60, gt=0, description="seconds")
+    required_bandwidth: float = Field(50, gt=0, description="output tokens per second that score full marks")
+    weights: Weights = Weights()
+    max_attempts: int = Field(6, ge=1, description="calls that one step may make in all")
+
+
+class GoblinSettings(Section):
+    instructions: str
+    task_class: TaskClass
+    max_output_tokens: int = Field(1024, gt=0)
+    verdict: bool = False
+    reasoning: bool = False
+    providers: tuple[str, ...] = ()
+
+
+class LimitSettings(Section):
+    workflow_bytes: int = Field(65_536, gt=0)
+    workflow_steps: int = Field(200, gt=0)
+    workflow_depth: int = Field(20, gt=0)
+    body_bytes: int = Field(8 * 2**20, gt=0)
+    input_bytes: int = Field(4 * 2**20, gt=0)
+    output_bytes: int = Field(2**20, gt=0, description="text that one step may produce")
+    stream_events: int = Field(20_000, gt=0, description="events kept per run for replay")
+    stream_ttl: int = Field(3_600, gt=0, description="seconds that a finished run's events stay in Redis")
+
+
+class WorkerSettings(Section):
+    concurrency: int = Field(200, gt=0, description="steps held at once by one worker process")
+    lease: float = Field(15, gt=0, description="seconds; renewed every third of it")
+    grace: float = Field(30, ge=0, description="seconds that a stopping worker lets its calls finish")
+
+
+class ServerSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(3001, ge=0, le=65535)
+
+
+class Settings(Section):
+    providers: Mapping[str, ProviderSettings] = {}
+    routing: RoutingSettings = RoutingSettings()
+    goblins: Mapping[str, GoblinSettings] = {}
+    limits: LimitSettings = LimitSettings()
+    worker: WorkerSettings = WorkerSettings()
+    server: ServerSettings = ServerSettings()
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    log_level: str = "INFO"
+    home: Path = Path("~/.local/share/goblin")
+    catalog: Path | None = Field(None, description="a folder of the operator's own provider files")
+
+    def require_database_url(self) -> str:
+        if self.database_url is None:
+            raise ConfigError("no database is configured: set DATABASE_URL, or use `goblin up`, which brings its own")
+        return self.database_url.get_secret_value()
+
+    def require_redis_url(self) -> str:
+        if self.redis_url is None:
+            raise ConfigError("no Redis is configured: set REDIS_URL, or use `goblin up`, which brings its own")
+        return self.redis_url.get_secret_value()
+
+
+def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process.
+
+    `file` is the operator's goblin.toml: given here, or named by GOBLIN_CONFIG, or ./goblin.toml when there is one.
+    Raises ConfigError with the place, the cause and the nearest known key.
+    """
+    env = environment() if environ is None else environ
+    path = file or (Path(env["GOBLIN_CONFIG"]) if env.get("GOBLIN_CONFIG") else None)
+    if path is None and Path("goblin.toml").is_file():
+        path = Path("goblin.toml")
+    tree = _merge(_defaults(), _expand(_read(path), env) if path else {})
+    tree = _merge(tree, _from_environment(env))
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from error
+    _check_names(settings)
+    return settings
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment over a .env file in the working directory."""
+    return {**{k: v for k, v in dotenv_values(".env").items() if v is not None}, **os.environ}
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return tomllib.loads(files("goblin").joinpath("defaults.toml").read_text())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _expand(value: Any, env: Mapping[str, str]) -> Any:
+    """Replace ${NAME}; a value that is nothing but an unset reference becomes absent."""
+    if isinstance(value, dict):
+        expanded = {key: _expand(item, env) for key, item in value.items()}
+        return {key: item for key, item in expanded.items() if item is not None}
+    if isinstance(value, list):
+        return [_expand(item, env) for item in value]
+    if not isinstance(value, str):
+        return value
+    if (whole := _REFERENCE.fullmatch(value)) is not None:
+        return env.get(whole[1]) or None
+    return _REFERENCE.sub(lambda match: env.get(match[1], ""), value)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, path in (
+        ("DATABASE_URL", ("database_url",)),
+        ("REDIS_URL", ("redis_url",)),
+        ("LOG_LEVEL", ("log_level",)),
+        ("GOBLIN_HOME", ("home",)),
+        ("GOBLIN_HOST", ("server", "host")),
+        ("GOBLIN_PORT", ("server", "port")),
+        ("GOBLIN_CONCURRENCY", ("worker", "concurrency")),
+    ):
+        if value := env.get(name):
+            branch = tree
+            for key in path[:-1]:
+                branch = branch.setdefault(key, {})
+            branch[path[-1]] = value
+    if "log_level" not in tree and env.get("DEBUG", "").lower() in {"1", "true", "yes"}:
+        tree["log_level"] = "DEBUG"
+    return tree
+
+
+def _check_names(settings: Settings) -> None:
+    for name in (*settings.goblins, *settings.providers):
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} cannot be a name: use at most 30 letters, digits, _ and -")
+    url = settings.database_url.get_secret_value() if settings.database_url else "postgresql:"
+    if not url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
+        kind = url.split(":", 1)[0]
+        raise ConfigError(f"DATABASE_URL names {kind!r}: only PostgreSQL is supported (postgresql://user@host/database)")
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    place = f"{path}: " if path else ""
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        near = difflib.get_close_matches(key, sorted(_keys(Settings)), n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        return f"{place}unknown key {where}{hint}"
+    return f"{place}{where}: {first['msg']}"
+
+
+def _keys(section: type[BaseModel]) -> Iterator[str]:
+    yield from section.model_fields
+    for branch in (ModelSettings, ProviderSettings, Weights, RoutingSettings, GoblinSettings, LimitSettings, WorkerSettings, ServerSettings):
+        yield from branch.model_fields
