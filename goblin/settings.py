@@ -228,7 +228,9 @@ def _check_names(settings: Settings) -> None:
     url = settings.database_url.get_secret_value() if settings.database_url else "postgresql:"
     if not url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
         kind = url.split(":", 1)[0]
-        raise ConfigError(f"DATABASE_URL names {kind!r}: only PostgreSQL is supported (postgresql://user@host/database)")
+        raise ConfigError(
+            f"DATABASE_URL names {kind!r}: only PostgreSQL is supported (postgresql://user@host/database)"
+        )
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
@@ -245,5 +247,14 @@ def _explain(error: ValidationError, path: Path | None) -> str:
 
 def _keys(section: type[BaseModel]) -> Iterator[str]:
     yield from section.model_fields
-    for branch in (ModelSettings, ProviderSettings, Weights, RoutingSettings, GoblinSettings, LimitSettings, WorkerSettings, ServerSettings):
+    for branch in (
+        ModelSettings,
+        ProviderSettings,
+        Weights,
+        RoutingSettings,
+        GoblinSettings,
+        LimitSettings,
+        WorkerSettings,
+        ServerSettings,
+    ):
         yield from branch.model_fields

@@ -1,0 +1,251 @@
+"""Steps and the calls made for them: look, claim under a lease, settle with the money. Each verb is one statement."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from goblin.errors import LeaseLost
+from ledger.runs import PATIENCE
+from ledger.session import Ledger
+from ledger.states import AttemptStatus, RunStatus, StepStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A settled step of the same run. `output` is known only for the steps just before the one that looked."""
+
+    idx: int
+    status: StepStatus
+    output: str | None
+    error: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A closed attempt of the same step."""
+
+    provider: str
+    model: str
+    error: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A step and its surroundings when a message for it arrives."""
+
+    run_status: RunStatus
+    epoch: int
+    is_cancelled: bool
+    plan: Mapping[str, Any]
+    input: Mapping[str, Any]
+    options: Mapping[str, Any]
+    key_id: uuid.UUID | None
+    status: StepStatus
+    output: str | None
+    error: Mapping[str, Any] | None
+    settled: tuple[Neighbour, ...]
+    tried: tuple[Tried, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What `open_attempt` writes down before a call."""
+
+    attempt: uuid.UUID
+    run: uuid.UUID
+    idx: int
+    epoch: int
+    provider: str
+    model: str
+    owner: uuid.UUID | None
+    lease: float  # seconds
+    hold: int  # nano-dollars: the most that the call can cost
+    floor: int  # nano-dollars: what it costs when nothing comes back
+    decision: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Tokens and money of a call that reached its provider."""
+
+    amount: int  # nano-dollars
+    is_measured: bool
+    price: Mapping[str, Any]
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a call ended, for its attempt and for its step (`step` PENDING: free for another attempt)."""
+
+    attempt: AttemptStatus
+    step: StepStatus
+    output: str | None = None
+    error: Mapping[str, Any] | None = None
+    charge: Charge | None = None
+    ttft_ms: int | None = None
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The run after one of its steps closed."""
+
+    open_steps: int
+    epoch: int
+    woken: tuple[Mapping[str, Any], ...]  # messages that waited for this step
+
+
+def look(ledger: Ledger, run: uuid.UUID, idx: int) -> Look | None:
+    """The step as it stands, or None when there is no such step (its run was pruned)."""
+    rows = ledger.run("steps.look", patience=PATIENCE, run=run, idx=idx)
+    if not rows:
+        return None
+    row = rows[0]
+    return Look(
+        run_status=RunStatus(row.run_status),
+        epoch=row.epoch,
+        is_cancelled=row.is_cancelled,
+        plan=row.plan,
+        input=row.input,
+        options=row.options,
+        key_id=row.key_id,
+        status=StepStatus(row.status),
+        output=row.output,
+        error=row.error,
+        settled=tuple(Neighbour(i, StepStatus(status), output, error) for i, status, output, error in row.settled),
+        tried=tuple(Tried(provider, model, error) for provider, model, error in row.tried or ()),
+    )
+
+
+def outputs(ledger: Ledger, run: uuid.UUID, steps: Sequence[int]) -> dict[int, str]:
+    """What the given steps wrote; absent where a step wrote nothing."""
+    rows = ledger.run("steps.outputs", patience=PATIENCE, run=run, steps=list(steps))
+    return {row.idx: row.output for row in rows if row.output is not None}
+
+
+def open_attempt(ledger: Ledger, claim: Claim) -> int | None:
+    """Claim a step for one call: the attempt's number, or None when the message is stale or another one was first."""
+    rows = ledger.run(
+        "attempts.open",
+        run=claim.run,
+        idx=claim.idx,
+        epoch=claim.epoch,
+        attempt=claim.attempt,
+        provider=claim.provider,
+        model=claim.model,
+        owner=claim.owner,
+        lease=claim.lease,
+        hold=claim.hold,
+        spent=claim.floor,
+        decision=Jsonb(claim.decision),
+    )
+    return rows[0].number if rows else None
+
+
+def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> int | None:
+    """Take over an attempt that was admitted for us: its number, or None when its lease has run out."""
+    rows = ledger.run("attempts.take", attempt=attempt, owner=owner, lease=lease)
+    return rows[0].number if rows else None
+
+
+def renew(
+    ledger: Ledger, owner: uuid.UUID, lease: float, spent: Mapping[uuid.UUID, int]
+) -> tuple[frozenset[uuid.UUID], frozenset[uuid.UUID]]:
+    """Renew the leases of all attempts in `spent` (nano-dollars so far): those still ours, those to cancel."""
+    rows = ledger.run("attempts.renew", owner=owner, lease=lease, attempts=list(spent), spent=list(spent.values()))
+    return frozenset(row.id for row in rows), frozenset(row.id for row in rows if row.is_cancelled)
+
+
+def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, key_id: uuid.UUID | None) -> Closed:
+    """Write down the end of a call: attempt, entry, step and run at once; tries until Postgres takes it.
+
+    Raises LeaseLost when the attempt was given up meanwhile; the money really spent is entered as a correction then.
+    """
+    money = _money(ending.charge)
+    rows = ledger.run(
+        "attempts.settle",
+        patience=PATIENCE,
+        attempt=attempt,
+        status=ending.attempt,
+        step_status=ending.step,
+        closes=int(ending.step.is_final),
+        output=ending.output,
+        error=_json(ending.error),
+        ttft_ms=ending.ttft_ms,
+        duration_ms=ending.duration_ms,
+        goblin=goblin,
+        key=key_id,
+        is_charged=ending.charge is not None,
+        **money,
+    )
+    if rows:
+        return _closed(rows[0])
+    known = ledger.run("attempts.settled_by", patience=PATIENCE, attempt=attempt)
+    if known and known[0].status == ending.attempt and known[0].status != AttemptStatus.ABANDONED:
+        return Closed(known[0].open_steps, known[0].epoch, ())  # our own settle, whose answer was lost on the way
+    if ending.charge is not None:
+        ledger.run("attempts.correct", patience=PATIENCE, attempt=attempt, goblin=goblin, key=key_id, **money)
+    raise LeaseLost("another worker owns this step now")
+
+
+def close_step(
+    ledger: Ledger,
+    run: uuid.UUID,
+    idx: int,
+    epoch: int,
+    status: StepStatus,
+    error: Mapping[str, Any] | None = None,
+    decision: Mapping[str, Any] | None = None,
+) -> Closed | None:
+    """End a step that makes no call, or None when another message was first."""
+    rows = ledger.run(
+        "steps.close",
+        patience=PATIENCE,
+        run=run,
+        idx=idx,
+        epoch=epoch,
+        status=status,
+        error=_json(error),
+        decision=_json(decision),
+    )
+    return _closed(rows[0]) if rows else None
+
+
+def park(ledger: Ledger, run: uuid.UUID, idx: int, signature: Mapping[str, Any]) -> bool:
+    """Leave a message with a running step, to be sent when it settles; False when it is not running any more."""
+    return bool(ledger.run("steps.park", run=run, idx=idx, signature=Jsonb(signature)))
+
+
+def release(ledger: Ledger, owner: uuid.UUID) -> None:
+    """Give back every lease of a stopping worker, so that recovery need not wait for them to run out."""
+    ledger.run("attempts.release", owner=owner)
+
+
+def _closed(row: Any) -> Closed:
+    return Closed(row.open_steps, row.epoch, tuple(row.woken or ()))
+
+
+def _json(value: Mapping[str, Any] | None) -> Jsonb | None:
+    return None if value is None else Jsonb(value)
+
+
+def _money(charge: Charge | None) -> dict[str, Any]:
+    charge = charge or Charge(0, is_measured=False, price={})
+    return {
+        "amount": charge.amount,
+        "is_measured": charge.is_measured,
+        "price": Jsonb(charge.price),
+        "input": charge.input,
+        "cache_read": charge.cache_read,
+        "cache_write": charge.cache_write,
+        "output_tokens": charge.output,
+        "reasoning": charge.reasoning,
+    }

@@ -1,0 +1,129 @@
+"""Runs: accepted once, published by epoch, finished once. What a run's steps do is in ledger.attempts."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from goblin.clock import new_id
+from goblin.errors import Conflict, NotFound
+from ledger.session import Ledger
+from ledger.states import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    goblin: str
+    task: str
+    after: tuple[int, ...]  # the steps whose outcome is handed to this one
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    workflow: str
+    plan: Mapping[str, Any]
+    input: Mapping[str, Any]
+    options: Mapping[str, Any]
+    steps: Sequence[NewStep]
+    key_id: uuid.UUID | None = None
+    idempotency_key: str | None = None
+
+    def digest(self) -> bytes:
+        """What two requests must share to be the same request."""
+        body = json.dumps([self.workflow, self.plan, self.input, self.options], sort_keys=True)
+        return hashlib.sha256(body.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    id: uuid.UUID
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What is left of a run: its plan, the epoch to publish under, and the steps that need no message any more."""
+
+    id: uuid.UUID
+    plan: Mapping[str, Any]
+    epoch: int
+    settled: frozenset[int]
+
+
+def submit(ledger: Ledger, run: NewRun) -> Submitted:
+    """Store a run; once this returns, it will run.
+
+    An idempotency key that is known already returns its run. Raises Conflict when the key came with another request,
+    Unavailable when Postgres cannot be reached (nothing is stored then).
+    """
+    run_id, digest = new_id(), run.digest() if run.idempotency_key else None
+    rows = ledger.run(
+        "runs.submit",
+        id=run_id,
+        key=run.key_id,
+        workflow=run.workflow,
+        plan=Jsonb(run.plan),
+        input=Jsonb(run.input),
+        options=Jsonb(run.options),
+        idempotency_key=run.idempotency_key,
+        idempotency_digest=digest,
+        goblins=[step.goblin for step in run.steps],
+        tasks=[step.task for step in run.steps],
+        afters=[Jsonb(step.after) for step in run.steps],
+    )
+    if rows:
+        return Submitted(run_id, is_new=True)
+    (known,) = ledger.run("runs.submitted_before", key=run.key_id, idempotency_key=run.idempotency_key, digest=digest)
+    if not known.is_same:
+        raise Conflict(f"the idempotency key {run.idempotency_key!r} belongs to another request; use a new key")
+    return Submitted(known.id, is_new=False)
+
+
+def mark_published(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> None:
+    ledger.run("runs.mark_published", run=run_id, epoch=epoch)
+
+
+def finish(ledger: Ledger, run_id: uuid.UUID, status: RunStatus) -> int | None:
+    """Close a run whose steps have all settled: its cost in nano-dollars, or None when somebody else closed it."""
+    rows = ledger.run("runs.finish", patience=PATIENCE, run=run_id, status=status)
+    return rows[0].cost_nanousd if rows else None
+
+
+def request_cancel(ledger: Ledger, run_id: uuid.UUID) -> tuple[int, ...]:
+    """Ask a run to stop: the steps that end at once. The running ones end when their workers hear of it."""
+    with ledger.transaction() as transaction:
+        (row,) = transaction.run("runs.request_cancel", run=run_id)
+        if row.cancelled:
+            transaction.run("runs.close_steps", run=run_id, count=len(row.cancelled))
+    return tuple(row.cancelled)
+
+
+def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:
+    rows = ledger.run("runs.remainder", run=run_id)
+    if not rows:
+        raise NotFound(f"no run {run_id}")
+    row = rows[0]
+    return Remainder(run_id, row.plan, row.epoch, frozenset(row.settled))
+
+
+def renew_epoch(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> int | None:
+    """Outdate every message of `epoch`: the new epoch, or None when another recovery was first or the run has ended."""
+    rows = ledger.run("runs.renew_epoch", run=run_id, epoch=epoch)
+    return rows[0].epoch if rows else None
+
+
+def unpublished(ledger: Ledger, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
+    """Open runs that nobody noted as published for `patience` seconds, with their epochs."""
+    return [(row.id, row.epoch) for row in ledger.run("runs.unpublished", patience=patience, limit=limit)]
+
+
+def unfinished(ledger: Ledger, *, patience: float, limit: int) -> list[uuid.UUID]:
+    """Open runs without an open step: whoever closed the last one did not live to close the run."""
+    return [row.id for row in ledger.run("runs.unfinished", patience=patience, limit=limit)]
+
+
+PATIENCE = 600.0  # seconds that a worker keeps trying to write down what happened

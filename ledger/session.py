@@ -1,0 +1,104 @@
+"""The door to Postgres: one engine per process, statements by name from ledger/sql, vendor errors turned into ours.
+
+Every named statement is one round trip in autocommit. Whoever needs two in one go asks for a transaction.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from goblin.errors import Unavailable
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of a statement, named `file.statement`. Raises KeyError when there is none."""
+    file, _, wanted = name.partition(".")
+    parts = _NAME.split(files("ledger").joinpath(f"sql/{file}.sql").read_text())
+    return dict(zip(parts[1::2], parts[2::2], strict=True))[wanted].strip().rstrip(";")
+
+
+class Ledger:
+    """A process's connections to Postgres."""
+
+    def __init__(self, url: str, *, connections: int = 16) -> None:
+        self._engine = create_engine(
+            _driver(url),
+            isolation_level="AUTOCOMMIT",
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=30,
+            connect_args={"connect_timeout": 5, "application_name": "goblin", "prepare_threshold": 2},
+        )
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def run(self, name: str, patience: float = 0, **parameters: Any) -> Sequence[Row[Any]]:
+        """Execute one named statement and return its rows.
+
+        Raises Unavailable when Postgres cannot be reached; `patience` (seconds) keeps trying before that,
+        which is right for statements that may be repeated.
+        """
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                with self._engine.connect() as connection:
+                    return _rows(connection, name, parameters)
+            except (OperationalError, DBAPIError, PoolTimeout) as error:
+                if not _is_outage(error):
+                    raise
+                if time.monotonic() >= give_up:
+                    raise Unavailable("Postgres cannot be reached", retry_after=2) from error
+                time.sleep(0.25)
+
+    @contextmanager
+    def transaction(self) -> Iterator["Transaction"]:
+        """Several statements as one. Raises Unavailable as `run` does."""
+        try:
+            with (
+                self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+                connection.begin(),
+            ):
+                yield Transaction(connection)
+        except (DBAPIError, PoolTimeout) as error:
+            if not _is_outage(error):
+                raise
+            raise Unavailable("Postgres cannot be reached", retry_after=2) from error
+
+
+class Transaction:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, name: str, **parameters: Any) -> Sequence[Row[Any]]:
+        return _rows(self._connection, name, parameters)
+
+
+def _rows(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    result = connection.exec_driver_sql(statement(name), dict(parameters))
+    return result.all() if result.returns_rows else ()
+
+
+def _is_outage(error: Exception) -> bool:
+    if isinstance(error, PoolTimeout | OperationalError):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _driver(url: str) -> str:
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)

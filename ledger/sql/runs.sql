@@ -1,0 +1,77 @@
+-- name: submit
+-- A run and its steps, or nothing when its idempotency key is known already.
+with run as (
+    insert into runs (id, key_id, workflow, plan, input, options, open_steps, idempotency_key, idempotency_digest)
+    values (%(id)s, %(key)s, %(workflow)s, %(plan)s, %(input)s, %(options)s, cardinality(%(goblins)s::text[]),
+            %(idempotency_key)s, %(idempotency_digest)s)
+    on conflict (coalesce(key_id, '00000000-0000-0000-0000-000000000000'::uuid), idempotency_key)
+        where idempotency_key is not null do nothing
+    returning id
+), step as (
+    insert into steps (run_id, idx, goblin, task, after)
+    select run.id, s.nr - 1, s.goblin, s.task, array(select jsonb_array_elements_text(s.after)::smallint)
+    from run, unnest(%(goblins)s::text[], %(tasks)s::text[], %(afters)s::jsonb[]) with ordinality as s (goblin, task, after, nr)
+)
+select id from run;
+
+-- name: submitted_before
+-- The run that holds an idempotency key, and whether its request was the same one.
+select id, idempotency_digest = %(digest)s as is_same
+from runs
+where coalesce(key_id, '00000000-0000-0000-0000-000000000000'::uuid)
+    = coalesce(%(key)s::uuid, '00000000-0000-0000-0000-000000000000'::uuid)
+  and idempotency_key = %(idempotency_key)s;
+
+-- name: mark_published
+update runs set published_epoch = %(epoch)s, touched_at = now() where id = %(run)s and epoch = %(epoch)s;
+
+-- name: request_cancel
+-- Open steps end here; running ones end when their worker reads the request at its next renewal.
+with run as (
+    update runs set cancel_requested_at = coalesce(cancel_requested_at, now()), touched_at = now()
+    where id = %(run)s and status in ('queued', 'running')
+    returning id
+), step as (
+    update steps s set status = 'cancelled', finished_at = now()
+    from run where s.run_id = run.id and s.status in ('pending', 'waiting')
+    returning s.idx
+)
+select (select count(*) from run) as runs, coalesce((select array_agg(idx order by idx) from step), '{}') as cancelled;
+
+-- name: close_steps
+update runs set open_steps = open_steps - %(count)s, touched_at = now() where id = %(run)s returning open_steps;
+
+-- name: finish
+-- Once, by whoever closed the last step (or found it closed).
+update runs set status = %(status)s, finished_at = now(), touched_at = now()
+where id = %(run)s and open_steps = 0 and status in ('queued', 'running')
+returning cost_nanousd;
+
+-- name: remainder
+-- What a new canvas of a run is compiled from.
+select r.plan, r.epoch, r.status, r.open_steps,
+       coalesce((select array_agg(s.idx) from steps s
+                 where s.run_id = r.id and s.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '{}') as settled
+from runs r where r.id = %(run)s;
+
+-- name: renew_epoch
+update runs set epoch = epoch + 1, touched_at = now()
+where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running')
+returning epoch;
+
+-- name: unpublished
+-- Runs whose current epoch has not reached the broker, as far as anybody noted.
+select id, epoch from runs
+where status in ('queued', 'running') and published_epoch < epoch
+  and touched_at < now() - make_interval(secs => %(patience)s)
+order by touched_at limit %(limit)s;
+
+-- name: unfinished
+-- Runs whose last step closed without anybody living to say so.
+select id from runs
+where status in ('queued', 'running') and open_steps = 0
+  and touched_at < now() - make_interval(secs => %(patience)s)
+limit %(limit)s;
+
+-- name: settled_steps
+select idx, status, output from steps where run_id = %(run)s;

@@ -1,0 +1,41 @@
+-- name: look
+-- All that a step message needs to decide, in one row.
+select r.status as run_status, r.epoch, r.plan, r.input, r.options, r.key_id, r.cancel_requested_at is not null as is_cancelled,
+       s.status, s.attempts, s.output, s.error,
+       coalesce((select jsonb_agg(jsonb_build_array(o.idx, o.status, case when o.idx = any (s.after) then o.output end, o.error))
+                 from steps o
+                 where o.run_id = r.id and o.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '[]') as settled,
+       case when s.attempts > 0 then
+           (select jsonb_agg(jsonb_build_array(a.provider, a.model, a.error) order by a.number)
+            from attempts a where a.run_id = r.id and a.idx = s.idx and a.status <> 'open')
+       end as tried
+from runs r join steps s on s.run_id = r.id
+where r.id = %(run)s and s.idx = %(idx)s;
+
+-- name: outputs
+select idx, output, error from steps where run_id = %(run)s and idx = any (%(steps)s);
+
+-- name: close
+-- End a step that makes no call: skipped, or failed because nobody can serve it.
+with step as (
+    update steps s
+    set status = %(status)s, error = %(error)s, decision = %(decision)s, finished_at = now()
+    from runs r
+    where s.run_id = %(run)s and s.idx = %(idx)s and s.status in ('pending', 'waiting')
+      and r.id = s.run_id and r.epoch = %(epoch)s and r.status in ('queued', 'running')
+    returning s.run_id, s.idx
+), woken as (
+    delete from parked p using step where p.run_id = step.run_id and p.idx = step.idx returning p.signature
+), run as (
+    update runs r set open_steps = open_steps - 1, touched_at = now()
+    from step where r.id = step.run_id
+    returning r.open_steps, r.epoch
+)
+select run.open_steps, run.epoch, (select jsonb_agg(signature) from woken) as woken from run;
+
+-- name: park
+-- Wait for a running step to settle; nothing when it has settled meanwhile.
+with step as (
+    select run_id, idx from steps where run_id = %(run)s and idx = %(idx)s and status = 'running' for update
+)
+insert into parked (run_id, idx, signature) select run_id, idx, %(signature)s from step returning id;
