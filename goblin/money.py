@@ -1,4 +1,4 @@
-"""Money is integer nano-dollars (1 USD = 10**9); prices are nano-dollars per million tokens, so cheap tokens stay exact."""
+"""Money is integer nano-dollars (1 USD = 10**9); prices are nano-dollars per million tokens: cheap ones stay exact."""
 
 from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation

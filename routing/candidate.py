@@ -1,0 +1,96 @@
+"""Who could serve a step, and why the others cannot. Pure; health and admission have their own rooms."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from goblin.settings import TaskClass
+from providers.price import Price, worst_case
+from providers.registry import Model, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a step asks of a candidate. Tokens are estimates before the call."""
+
+    task_class: TaskClass
+    input_tokens: int
+    output_tokens: int
+    provider: str | None = None  # pins
+    model: str | None = None
+    providers: Collection[str] | None = None  # those the run allows; None = all
+    models: Collection[str] | None = None
+    preferred: tuple[str, ...] = ()  # the goblin's favourites, best first
+    prefer_local: bool = False
+    excluded: Mapping[str, str] = field(default_factory=dict)  # candidate name -> what it did to this step before
+    context_above: int = 0  # tokens; a smaller window was refused already
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    provider: Provider
+    model: Model
+    price: Price
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider.id}/{self.model.id}"
+
+    def worst_case(self, need: Need) -> int:
+        """Nano-dollars of a call that uses its whole output limit."""
+        return worst_case(self.price, need.input_tokens, self.output_limit(need))
+
+    def output_limit(self, need: Need) -> int:
+        """Tokens that the answer may have: what is wanted, within what the model can."""
+        limit = need.output_tokens
+        return min(limit, self.model.max_output) if self.model.max_output else limit
+
+
+def eligible(
+    offers: Iterable[tuple[Provider, Model]], need: Need, resting: Mapping[str, str]
+) -> tuple[list[Candidate], dict[str, str]]:
+    """The candidates for a need, and the reason against every other offer (a whole provider's under its id).
+
+    `resting` names providers and candidates that health or a breaker keeps away now, with the reason.
+    """
+    candidates: list[Candidate] = []
+    refusals: dict[str, str] = {}
+    for provider, model in offers:
+        reason = provider.why_not() or resting.get(provider.id)
+        if reason is not None:
+            refusals[provider.id] = reason
+            continue
+        candidate = Candidate(provider, model, model.price) if model.price is not None else None
+        reason = _against(provider, model, need) or resting.get(f"{provider.id}/{model.id}")
+        if candidate is None or reason is not None:
+            refusals[f"{provider.id}/{model.id}"] = reason or "its price is not known: set one in goblin.toml"
+            continue
+        candidates.append(candidate)
+    return candidates, refusals
+
+
+def _against(provider: Provider, model: Model, need: Need) -> str | None:
+    name = f"{provider.id}/{model.id}"
+    if need.provider is not None and provider.id != need.provider:
+        return f"the step is pinned to {need.provider}"
+    if need.model is not None and model.id != need.model:
+        return f"the step is pinned to the model {need.model}"
+    if need.providers is not None and provider.id not in need.providers:
+        return "not among the providers that the run allows"
+    if need.models is not None and model.id not in need.models:
+        return "not among the models that the run allows"
+    if name in need.excluded:
+        return f"tried already: {need.excluded[name]}"
+    if need.provider is None and need.task_class not in model.classes:
+        return f"not made for {need.task_class} tasks"
+    return _too_small(model, need)
+
+
+def _too_small(model: Model, need: Need) -> str | None:
+    if model.context is None:
+        return None
+    if model.context <= need.context_above:
+        return f"its context of {model.context} tokens is no larger than the one that was too small"
+    wanted = need.input_tokens + min(need.output_tokens, model.max_output or need.output_tokens)
+    if wanted > model.context:
+        return f"about {wanted} tokens do not fit its context of {model.context}"
+    return None

@@ -1,0 +1,72 @@
+"""The decision for one step: who may serve it, in which order, and everything needed to explain or replay that."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from goblin.errors import NoCandidate
+from goblin.settings import RoutingSettings
+from providers.registry import Registry
+from routing.candidate import Need, eligible
+from routing.health import EMPTY, Health
+from routing.score import Ranked, rank
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    need: Need
+    candidates: tuple[Ranked, ...]
+    refusals: Mapping[str, str]
+
+    def require(self) -> "Route":
+        """This route, or NoCandidate with every reason when nobody is on it."""
+        if self.candidates:
+            return self
+        raise NoCandidate(_summary(self.refusals), self.refusals)
+
+    def as_value(self) -> dict[str, Any]:
+        """The decision as data; terms are rounded to six places."""
+        need = {name: value for name, value in asdict(self.need).items() if value not in (None, (), {}, False, 0)}
+        return {
+            "need": {
+                name: list(value) if isinstance(value, tuple | set | frozenset) else value
+                for name, value in need.items()
+            },
+            "candidates": [
+                [one.candidate.provider.id, one.candidate.model.id, *(round(term, 6) for term in _terms(one))]
+                for one in self.candidates
+            ],
+            "refused": dict(self.refusals),
+        }
+
+
+class Router:
+    def __init__(self, registry: Registry, settings: RoutingSettings, health: Health | None = None) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._health = health
+
+    def rank(self, need: Need) -> Route:
+        """All that can serve the need now, best first; without `health` as the catalog's priors have it."""
+        snapshot = self._health.snapshot() if self._health else EMPTY
+        candidates, refusals = eligible(self._registry.candidates(), need, snapshot.resting(time.time()))
+        ranked = rank(
+            [(candidate, snapshot.measure(candidate)) for candidate in candidates],
+            need,
+            self._settings.weights,
+            self._settings.required_bandwidth,
+        )
+        return Route(need, tuple(ranked), refusals)
+
+
+def _terms(ranked: Ranked) -> tuple[float, ...]:
+    return ranked.latency, ranked.cost, ranked.success, ranked.bandwidth, ranked.score
+
+
+def _summary(refusals: Mapping[str, str]) -> str:
+    if not refusals:
+        return "no provider is configured: set a key such as OPENAI_API_KEY, or start a local server such as Ollama"
+    shown = "; ".join(f"{who}: {why}" for who, why in list(refusals.items())[:3])
+    more = f"; and {len(refusals) - 3} more" if len(refusals) > 3 else ""
+    return f"no provider can serve this step ({shown}{more})"
