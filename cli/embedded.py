@@ -22,7 +22,8 @@ from cli.leash import Exit, Leash
 from cli.servers import Postgres, Server, Valkey
 from goblin.errors import ConfigError
 
-ATTEMPTS = 5  # a port may be taken between choosing and binding it
+ATTEMPTS = 5  # a port may be taken between choosing and binding it; a killed predecessor may take a moment to go
+PAUSE_S = 0.2
 READY_S = 60.0  # recovery of a large cluster after a crash takes its time
 RELEASE_S = 20.0  # how long the keeper of an owner that was killed may still be stopping
 
@@ -122,6 +123,7 @@ class Stack:
             self._leash.start(server.spec())
             if self._answers(server):
                 return server.url
+            time.sleep(PAUSE_S)
         raise ConfigError(f"{server.name} does not start: {last_line(server.log)} (more in {server.log})")
 
     def _answers(self, server: Server) -> bool:

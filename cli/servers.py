@@ -209,18 +209,19 @@ def short_temporary_folder() -> str:
 
 
 def clear_stale_pid(data: Path) -> None:
-    """Ends a postmaster of these data that lost its keeper, and removes a pid file whose number is someone else's now.
+    """Ends a postmaster of these data that lost its keeper, and removes its pid file when that would be misread.
 
-    Postgres itself deals with a pid file whose process does not exist.
+    Postgres refuses to start while a process has that number, be it a zombie or someone else's. That no old backend
+    is still at work it knows from their shared memory, too.
     """
     pid_file = data / "postmaster.pid"
-    with suppress(FileNotFoundError, ValueError, IndexError):
+    with suppress(FileNotFoundError, ValueError, IndexError, ProcessLookupError):
         pid = int(pid_file.read_text().splitlines()[0])
-        command = command_of(pid)
-        if str(data) in command:
+        if str(data) in command_of(pid):
             end_orphan(pid)
-        elif command:
-            pid_file.unlink()
+        with suppress(PermissionError):
+            os.kill(pid, 0)
+        pid_file.unlink()
 
 
 def command_of(pid: int) -> str:
@@ -234,9 +235,8 @@ def command_of(pid: int) -> str:
 
 
 def end_orphan(pid: int) -> None:
-    """Not a child of ours, so there is nothing to wait on but its name."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGINT)
-        for _ in range(int(STOP_S / 0.05)):
-            time.sleep(0.05)
-            os.kill(pid, 0)
+    """It is not our child, so there is nothing to wait on: its command line goes when it does."""
+    os.kill(pid, signal.SIGINT)
+    deadline = time.monotonic() + STOP_S
+    while command_of(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
