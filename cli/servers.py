@@ -29,7 +29,6 @@ SOCKET_NUMBER = 5432  # the "port" in a socket's name; said everywhere, so that 
 SOCKET_NAME = f"/.s.PGSQL.{SOCKET_NUMBER}.lock"
 SOCKET_PATH_LIMIT = 103  # bytes; macOS allows 104 with the zero at the end, Linux 108
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-DATABASES = 64  # numbered ones, in Valkey
 STOP_S = 15.0
 
 
@@ -176,7 +175,6 @@ class Valkey:
             f"appendonly {'no' if self._fast else 'yes'}",
             'save ""',
             "maxmemory-policy noeviction",
-            f"databases {DATABASES}",
         ]
         self._config.touch(mode=0o600)
         self._config.write_text("\n".join(settings) + "\n")

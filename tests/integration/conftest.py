@@ -1,0 +1,70 @@
+"""A cluster for pytest-celery: one Valkey and two workers per test, processes that may be killed and restarted."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_celery import (
+    CeleryBackendCluster,
+    CeleryBrokerCluster,
+    CeleryTestBackend,
+    CeleryTestBroker,
+    CeleryTestWorker,
+    CeleryWorkerCluster,
+)
+
+from cli.embedded import Stack
+from tests.processes import Processes, ValkeyContainer, WorkerContainer
+
+WORKERS = ("w1", "w2")
+
+
+def worker_command(name: str) -> list[str]:
+    return [sys.executable, "-m", "cli.main", "worker"]
+
+
+@pytest.fixture(scope="session")
+def processes(stack: Stack) -> Processes:
+    return Processes(stack)
+
+
+@pytest.fixture
+def worker_environment(celery_broker_cluster: CeleryBrokerCluster, database: str) -> dict[str, str]:
+    """Where the workers find their servers; a test that needs more overrides it."""
+    return {"DATABASE_URL": database, "REDIS_URL": celery_broker_cluster[0].config()["url"]}
+
+
+@pytest.fixture
+def celery_broker_cluster(processes: Processes, tmp_path: Path) -> Iterator[CeleryBrokerCluster]:
+    broker = CeleryTestBroker(ValkeyContainer(processes, tmp_path))
+    broker.ready()
+    yield CeleryBrokerCluster(broker)
+    broker.teardown()
+
+
+@pytest.fixture
+def celery_backend_cluster(celery_broker_cluster: CeleryBrokerCluster) -> CeleryBackendCluster:
+    return CeleryBackendCluster(CeleryTestBackend(celery_broker_cluster[0].container))
+
+
+@pytest.fixture
+def celery_worker_cluster(
+    processes: Processes, tmp_path: Path, worker_environment: dict[str, str]
+) -> Iterator[CeleryWorkerCluster]:
+    containers = [
+        WorkerContainer(
+            processes,
+            name,
+            worker_command(name),
+            log=tmp_path / f"{name}.log",
+            env=worker_environment,
+            ready_prompt=" ready.",
+        )
+        for name in WORKERS
+    ]
+    cluster = CeleryWorkerCluster(*[CeleryTestWorker(container, None) for container in containers])
+    cluster.ready()
+    yield cluster
+    for node in cluster:
+        node.teardown()
