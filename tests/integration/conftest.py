@@ -20,7 +20,7 @@ from tests.processes import Processes, ValkeyContainer, WorkerContainer
 WORKERS = ("w1", "w2")
 
 
-def worker_command(name: str) -> list[str]:
+def worker_command() -> list[str]:
     return [sys.executable, "-m", "cli.main", "worker"]
 
 
@@ -56,7 +56,7 @@ def celery_worker_cluster(
         WorkerContainer(
             processes,
             name,
-            worker_command(name),
+            worker_command(),
             log=tmp_path / f"{name}.log",
             env=worker_environment,
             ready_prompt=" ready.",
