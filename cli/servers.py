@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cli.keeper import Spec
 from cli.programs import find_postgres, find_valkey, identity
@@ -182,7 +184,8 @@ class Valkey:
         return Spec(name=self.name, argv=argv, log=str(self.log), env=bare_environment(), wave=0)
 
     def is_ready(self) -> bool:
-        with redis.Redis.from_url(self.url, socket_timeout=5) as client, suppress(redis.RedisError):
+        at_once = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(self.url, socket_timeout=5, retry=at_once) as client, suppress(redis.RedisError):
             return bool(client.ping())
         return False
 
