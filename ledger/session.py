@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, create_engine
+from sqlalchemy import Connection, Engine, Row, Select, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -38,6 +38,7 @@ class Ledger:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=30,
+            hide_parameters=True,  # an error is logged, and the parameters hold prompts
             connect_args={"connect_timeout": 5, "application_name": "goblin", "prepare_threshold": 2},
         )
 
@@ -66,19 +67,20 @@ class Ledger:
                     raise Unavailable("Postgres cannot be reached", retry_after=2) from error
                 time.sleep(0.25)
 
+    def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """The rows of a query over ledger.models, made for people's eyes. Raises Unavailable as `run` does."""
+        with _outages(), self._engine.connect() as connection:
+            return connection.execute(query).all()
+
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """Several statements as one. Raises Unavailable as `run` does."""
-        try:
-            with (
-                self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
-                connection.begin(),
-            ):
-                yield Transaction(connection)
-        except (DBAPIError, PoolTimeout) as error:
-            if not _is_outage(error):
-                raise
-            raise Unavailable("Postgres cannot be reached", retry_after=2) from error
+        with (
+            _outages(),
+            self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            connection.begin(),
+        ):
+            yield Transaction(connection)
 
 
 class Transaction:
@@ -92,6 +94,16 @@ class Transaction:
 def _rows(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
     result = connection.exec_driver_sql(statement(name), dict(parameters))
     return result.all() if result.returns_rows else ()
+
+
+@contextmanager
+def _outages() -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        if not _is_outage(error):
+            raise
+        raise Unavailable("Postgres cannot be reached", retry_after=2) from error
 
 
 def _is_outage(error: Exception) -> bool:

@@ -1,0 +1,66 @@
+"""API keys: who may call, and whose runs are whose. A secret is shown once; only its digest is kept."""
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import exists, select
+
+from goblin.clock import new_id
+from goblin.errors import Conflict, NotFound
+from ledger.models import Key
+from ledger.session import Ledger
+
+_PREFIX = "gob_"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    id: uuid.UUID
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+def create(ledger: Ledger, name: str) -> str:
+    """A new secret for `name`; nobody can read it again. Raises Conflict when the name is taken."""
+    secret = _PREFIX + secrets.token_urlsafe(32)
+    if not ledger.run("keys.create", id=new_id(), name=name, digest=digest(secret)):
+        raise Conflict(f"there is a key named {name!r} already; revoked names stay taken")
+    return secret
+
+
+def seed(ledger: Ledger, name: str, secret: str) -> None:
+    """Let `name` be opened by a secret that somebody else chose; the one it had before stops working."""
+    ledger.run("keys.seed", id=new_id(), name=name, digest=digest(secret))
+
+
+def revoke(ledger: Ledger, name: str) -> None:
+    """Raises NotFound when no such key is in use."""
+    if not ledger.run("keys.revoke", name=name):
+        raise NotFound(f"no key named {name!r} is in use")
+
+
+def find(ledger: Ledger, secret_digest: bytes) -> ApiKey | None:
+    """The key in use whose secret has this digest."""
+    rows = ledger.read(_KEYS.where(Key.digest == secret_digest, Key.revoked_at.is_(None)))
+    return ApiKey(*rows[0]) if rows else None
+
+
+def all_keys(ledger: Ledger) -> list[ApiKey]:
+    return [ApiKey(*row) for row in ledger.read(_KEYS.order_by(Key.created_at))]
+
+
+def any_exist(ledger: Ledger) -> bool:
+    """Whether a key was ever created: revoking the last one locks the API, it does not open it."""
+    return bool(ledger.read(select(exists(select(Key.id))))[0][0])
+
+
+def digest(secret: str) -> bytes:
+    """A plain hash is enough: what it hides is 256 random bits, not a word that could be guessed."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+_KEYS = select(Key.id, Key.name, Key.created_at, Key.revoked_at)

@@ -1,0 +1,101 @@
+"""Where the money went: entries summed for their owner, and what the budgets' windows have taken so far."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, cast, func, literal, select
+from sqlalchemy.types import Date
+
+from ledger.models import Attempt, Entry, Key
+from ledger.session import Ledger
+from ledger.states import AttemptStatus
+from ledger.views import TOKEN_SUMS, Tokens
+
+
+class GroupBy(StrEnum):
+    PROVIDER = "provider"
+    MODEL = "model"
+    GOBLIN = "goblin"
+    KEY = "key"
+    DAY = "day"  # in UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Calls and their cost under one value of every grouping asked for; `estimated` is the part nobody measured."""
+
+    group: tuple[str | None, ...]
+    calls: int
+    tokens: Tokens
+    nanousd: int
+    estimated_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Nano-dollars of a budget's window: paid, and held for calls that are under way."""
+
+    spent: int
+    held: int
+
+
+def usage(
+    ledger: Ledger,
+    key_id: uuid.UUID | None,
+    group_by: Sequence[GroupBy],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int,
+) -> list[Spent]:
+    """Sums over the entries of one key, dearest first; one row of totals when nothing is grouped."""
+    groups = [_COLUMNS[group] for group in group_by]
+    amount = func.sum(Entry.amount_nanousd)
+    estimated = func.sum(case((Entry.is_measured, 0), else_=Entry.amount_nanousd))
+    calls = func.count(Entry.attempt_id.distinct())
+    query = (
+        select(*groups, calls, *TOKEN_SUMS, amount, estimated)
+        .select_from(Entry)
+        .join(Key, Key.id == Entry.key_id, isouter=True)
+        .where(Entry.key_id.is_(None) if key_id is None else Entry.key_id == key_id)
+        .group_by(*groups)
+        .order_by(amount.desc().nulls_last(), *groups)
+        .limit(limit)
+    )
+    if since is not None:
+        query = query.where(Entry.created_at >= since)
+    if until is not None:
+        query = query.where(Entry.created_at < until)
+    return [_spent(tuple(row), len(groups)) for row in ledger.read(query)]
+
+
+def taken(ledger: Ledger, since: datetime) -> Taken:
+    """What the whole installation has paid since a moment, and what calls under way may still cost."""
+    spent = select(func.coalesce(func.sum(Entry.amount_nanousd), 0)).where(Entry.created_at >= since)
+    held = select(func.coalesce(func.sum(Attempt.hold_nanousd), 0)).where(Attempt.status == AttemptStatus.OPEN)
+    row = ledger.read(select(spent.scalar_subquery(), held.scalar_subquery()))[0]
+    return Taken(int(row[0]), int(row[1]))
+
+
+def _spent(row: tuple[Any, ...], groups: int) -> Spent:
+    group, (calls, *tokens, is_measured, amount, estimated) = row[:groups], row[groups:]
+    return Spent(
+        group=tuple(None if value is None else str(value) for value in group),
+        calls=calls,
+        tokens=Tokens(*(int(count or 0) for count in tokens), is_measured=is_measured is not False),
+        nanousd=int(amount or 0),
+        estimated_nanousd=int(estimated or 0),
+    )
+
+
+_COLUMNS: dict[GroupBy, ColumnElement[Any]] = {
+    GroupBy.PROVIDER: Entry.provider.expression,
+    GroupBy.MODEL: Entry.model.expression,
+    GroupBy.GOBLIN: Entry.goblin.expression,
+    GroupBy.KEY: Key.name.expression,
+    GroupBy.DAY: cast(func.timezone(literal("UTC"), Entry.created_at), Date),
+}
