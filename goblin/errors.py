@@ -126,6 +126,14 @@ class LeaseLost(GoblinError):
     slug = "lease_lost"
 
 
+class Abandoned(GoblinError):
+    """The worker that made a call went away; nobody knows how the call ended."""
+
+    slug = "abandoned"
+    same_candidate = Retry.YES
+    other_candidate = Retry.YES
+
+
 class Unavailable(GoblinError):
     """A part of our own (Postgres, Redis) cannot be reached."""
 

@@ -90,6 +90,7 @@ class Ending:
     output: str | None = None
     error: Mapping[str, Any] | None = None
     charge: Charge | None = None
+    finish: str | None = None  # why the answer ended: stop, length, tool
     ttft_ms: int | None = None
     duration_ms: int | None = None
 
@@ -150,10 +151,20 @@ def open_attempt(ledger: Ledger, claim: Claim) -> int | None:
     return rows[0].number if rows else None
 
 
-def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> int | None:
-    """Take over an attempt that was admitted for us: its number, or None when its lease has run out."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An attempt that somebody else admitted, now ours."""
+
+    number: int
+    provider: str
+    model: str
+    hold: int  # nano-dollars
+
+
+def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> Taken | None:
+    """Take over an attempt that was admitted for us, or None when its lease has run out."""
     rows = ledger.run("attempts.take", attempt=attempt, owner=owner, lease=lease)
-    return rows[0].number if rows else None
+    return Taken(rows[0].number, rows[0].provider, rows[0].model, rows[0].hold_nanousd) if rows else None
 
 
 def renew(
@@ -179,6 +190,7 @@ def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, k
         closes=int(ending.step.is_final),
         output=ending.output,
         error=_json(ending.error),
+        finish=ending.finish,
         ttft_ms=ending.ttft_ms,
         duration_ms=ending.duration_ms,
         goblin=goblin,
@@ -249,3 +261,22 @@ def _money(charge: Charge | None) -> dict[str, Any]:
         "output_tokens": charge.output,
         "reasoning": charge.reasoning,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A run that lost calls: it waits for a new canvas under its new epoch, or for its end when no step is open."""
+
+    run: uuid.UUID
+    epoch: int
+    open_steps: int
+    attempts: int
+
+
+def abandon(ledger: Ledger, *, calm: float, limit: int) -> list[Abandoned]:
+    """End the attempts whose leases ran out and free their steps.
+
+    Nothing is taken from anybody until Postgres has been up for `calm` seconds: whoever is alive renews in that time.
+    """
+    rows = ledger.run("attempts.abandon", calm=calm, limit=limit)
+    return [Abandoned(row.id, row.epoch, row.open_steps, row.attempts) for row in rows]

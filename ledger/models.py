@@ -132,6 +132,7 @@ class Attempt(Table):
     spent_nanousd: Mapped[int] = mapped_column(BigInteger, server_default="0")
     decision: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
+    finish: Mapped[str | None]
     ttft_ms: Mapped[int | None]
     duration_ms: Mapped[int | None]
     started_at: Mapped[datetime] = mapped_column(server_default=_NOW)
@@ -194,3 +195,13 @@ class Parked(Table):
         ForeignKeyConstraint(["run_id", "idx"], ["steps.run_id", "steps.idx"], ondelete="CASCADE"),
         Index("parked_on_step", "run_id", "idx"),
     )
+
+
+class Mark(Table):
+    """A fact about the whole installation, by name."""
+
+    __tablename__ = "marks"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    set_at: Mapped[datetime] = mapped_column(server_default=_NOW)

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from goblin.clock import new_id
 from goblin.errors import Conflict, NotFound
 from ledger.session import Ledger
-from ledger.states import RunStatus
+from ledger.states import RunStatus, StepStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Remainder:
     plan: Mapping[str, Any]
     epoch: int
     settled: frozenset[int]
+    fail_fast: bool
 
 
 def submit(ledger: Ledger, run: NewRun) -> Submitted:
@@ -107,7 +108,12 @@ def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:
     if not rows:
         raise NotFound(f"no run {run_id}")
     row = rows[0]
-    return Remainder(run_id, row.plan, row.epoch, frozenset(row.settled))
+    return Remainder(run_id, row.plan, row.epoch, frozenset(row.settled), row.options.get("fail_fast", True))
+
+
+def settled_steps(ledger: Ledger, run_id: uuid.UUID) -> dict[int, StepStatus]:
+    """What the steps of a run became."""
+    return {row.idx: StepStatus(row.status) for row in ledger.run("runs.statuses", patience=PATIENCE, run=run_id)}
 
 
 def renew_epoch(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> int | None:
@@ -124,6 +130,16 @@ def unpublished(ledger: Ledger, *, patience: float, limit: int) -> list[tuple[uu
 def unfinished(ledger: Ledger, *, patience: float, limit: int) -> list[uuid.UUID]:
     """Open runs without an open step: whoever closed the last one did not live to close the run."""
     return [row.id for row in ledger.run("runs.unfinished", patience=patience, limit=limit)]
+
+
+def stalled(ledger: Ledger, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
+    """Open runs whose message was lost, with their epochs: the steps queue was drained past them, and nobody works."""
+    return [(row.id, row.epoch) for row in ledger.run("runs.stalled", patience=patience, limit=limit)]
+
+
+def outdate_all(ledger: Ledger) -> None:
+    """Give every open run a new epoch, because all messages are gone; `unpublished` finds them then."""
+    ledger.run("runs.outdate_all")
 
 
 PATIENCE = 600.0  # seconds that a worker keeps trying to write down what happened

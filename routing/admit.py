@@ -5,20 +5,20 @@ The hold it returns is written on the attempt before the call and given back whe
 
 from dataclasses import dataclass
 
+from routing.candidate import Candidate
 from routing.route import Route
-from routing.score import Ranked
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The place that was taken: for whom, and the most that the call may cost (nano-dollars)."""
 
-    ranked: Ranked
+    candidate: Candidate
     hold: int
 
 
 class Admission:
     def admit(self, route: Route) -> Admitted:
         """Take a place for the best candidate of a route. Raises NoCandidate when the route is empty."""
-        best = route.require().candidates[0]
-        return Admitted(best, best.candidate.worst_case(route.need))
+        best = route.require().candidates[0].candidate
+        return Admitted(best, best.worst_case(route.need))

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from goblin.errors import GoblinError, Retry
+from goblin.errors import Abandoned, GoblinError, Retry
+
+MAX_ABANDONED = 20  # workers that may die over one step before it is held to kill them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,16 @@ def after(failures: Sequence[Failure], *, max_attempts: int, retries: Mapping[st
         allowed = _again(facts, failure, retries)
         if counts[failure.candidate] > allowed:
             excluded[failure.candidate] = str(failure.error["message"])
-    if len(failures) >= max_attempts:
+    abandoned = sum(failure.error["type"] == Abandoned.slug for failure in failures)
+    if len(failures) - abandoned >= max_attempts or abandoned >= MAX_ABANDONED:
         return GiveUp(failures[-1].error)
     return GoOn(excluded, context_above)
 
 
 def _again(facts: type[GoblinError], failure: Failure, retries: Mapping[str, int]) -> int:
     """How many failures the same candidate may have before it is left alone."""
+    if facts.same_candidate is Retry.YES:
+        return MAX_ABANDONED
     if facts.same_candidate is Retry.NEVER or failure.error.get("details", {}).get("streamed"):
         return 0
     return retries.get(failure.provider, 1)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from providers.registry import Registry
+
 from goblin.errors import NoCandidate
 from goblin.settings import RoutingSettings
-from providers.registry import Registry
 from routing.candidate import Need, eligible
 from routing.health import EMPTY, Health
 from routing.score import Ranked, rank

@@ -22,7 +22,7 @@ returning number;
 -- The worker that will make the call takes the lease from the one that admitted it.
 update attempts set owner = %(owner)s, lease_until = now() + make_interval(secs => %(lease)s)
 where id = %(attempt)s and status = 'open' and owner is null and lease_until > now()
-returning number;
+returning number, provider, model, hold_nanousd;
 
 -- name: renew
 -- All leases of one worker process; what does not come back is lost, what is cancelled must stop.
@@ -36,7 +36,7 @@ returning a.id, r.cancel_requested_at is not null as is_cancelled;
 -- The end of a call: attempt, entry, step and run in one statement. The step is fenced by the attempt's number.
 with attempt as (
     update attempts
-    set status = %(status)s, error = %(error)s, ttft_ms = %(ttft_ms)s, duration_ms = %(duration_ms)s,
+    set status = %(status)s, error = %(error)s, finish = %(finish)s, ttft_ms = %(ttft_ms)s, duration_ms = %(duration_ms)s,
         spent_nanousd = %(amount)s, finished_at = now()
     where id = %(attempt)s and status = 'open'
     returning id, run_id, idx, number, provider, model
@@ -94,12 +94,13 @@ update attempts set lease_until = now() where owner = %(owner)s and status = 'op
 with lost as (
     select a.id, a.run_id, a.idx from attempts a
     where a.status = 'open' and a.lease_until < now()
+      and pg_postmaster_start_time() < now() - make_interval(secs => %(calm)s)
     order by a.lease_until limit %(limit)s
     for update skip locked
 ), attempt as (
     update attempts a
     set status = 'abandoned', finished_at = now(),
-        error = '{"type": "lease_lost", "message": "the worker that made this call went away"}'
+        error = '{"type": "abandoned", "message": "the worker that made this call went away"}'
     from lost where a.id = lost.id
     returning a.id, a.run_id, a.idx, a.number, a.provider, a.model, a.spent_nanousd, a.decision
 ), entry as (

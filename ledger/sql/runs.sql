@@ -49,7 +49,7 @@ returning cost_nanousd;
 
 -- name: remainder
 -- What a new canvas of a run is compiled from.
-select r.plan, r.epoch, r.status, r.open_steps,
+select r.plan, r.epoch, r.options,
        coalesce((select array_agg(s.idx) from steps s
                  where s.run_id = r.id and s.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '{}') as settled
 from runs r where r.id = %(run)s;
@@ -73,5 +73,17 @@ where status in ('queued', 'running') and open_steps = 0
   and touched_at < now() - make_interval(secs => %(patience)s)
 limit %(limit)s;
 
--- name: settled_steps
-select idx, status, output from steps where run_id = %(run)s;
+-- name: statuses
+select idx, status from steps where run_id = %(run)s;
+
+-- name: stalled
+-- Open runs that nobody works on although the steps queue was drained past their last sign of life: a message was lost.
+select r.id, r.epoch from runs r
+where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
+  and r.touched_at < (select value::timestamptz from marks where name = 'drained') - make_interval(secs => %(patience)s)
+  and not exists (select from attempts a where a.run_id = r.id and a.status = 'open')
+order by r.touched_at limit %(limit)s;
+
+-- name: outdate_all
+-- Redis came back empty: every message is gone, so every open run is published anew.
+update runs set epoch = epoch + 1, touched_at = now() where status in ('queued', 'running') and published_epoch = epoch;

@@ -13,7 +13,6 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "entries",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -52,6 +51,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("digest"),
         sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "marks",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
         "runs",
@@ -131,6 +137,7 @@ def upgrade() -> None:
         sa.Column("spent_nanousd", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("decision", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("finish", sa.Text(), nullable=True),
         sa.Column("ttft_ms", sa.Integer(), nullable=True),
         sa.Column("duration_ms", sa.Integer(), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -156,7 +163,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-
     op.drop_index("parked_on_step", table_name="parked")
     op.drop_table("parked")
     op.drop_index("attempts_of_step", table_name="attempts")
@@ -167,6 +173,7 @@ def downgrade() -> None:
     op.drop_index("runs_idempotency", table_name="runs", postgresql_where=sa.text("idempotency_key is not null"))
     op.drop_index("runs_by_key", table_name="runs")
     op.drop_table("runs")
+    op.drop_table("marks")
     op.drop_table("keys")
     op.drop_index("entries_one_charge", table_name="entries", postgresql_where=sa.text("kind = 'charge'"))
     op.drop_index("entries_of_run", table_name="entries")

@@ -1,0 +1,33 @@
+"""Facts about the whole installation that outlive any process, by name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ledger.session import Ledger
+
+
+def get(ledger: Ledger, name: str) -> str | None:
+    rows = ledger.run("marks.get", name=name)
+    return rows[0].value if rows else None
+
+
+def put(ledger: Ledger, name: str, value: str) -> None:
+    ledger.run("marks.set", name=name, value=value)
+
+
+def now(ledger: Ledger) -> str:
+    """The time by Postgres, as text: the one clock that all processes share."""
+    return str(ledger.run("marks.now")[0].now)
+
+
+def drained(ledger: Ledger, sent_at: str) -> None:
+    """Note that the steps queue was drained up to what was sent at `sent_at` (text from `now`)."""
+    ledger.run("marks.drained", sent_at=sent_at)
+
+
+@contextmanager
+def duty(ledger: Ledger, name: str) -> Iterator[bool]:
+    """Whether this process may do a duty that one at a time should do; the turn ends with the block."""
+    with ledger.transaction() as transaction:
+        (row,) = transaction.run("marks.try_lock", name=name)
+        yield bool(row.is_mine)

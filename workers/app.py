@@ -1,0 +1,83 @@
+"""The Celery app: configured from our settings when first used, the same for whoever publishes and whoever consumes.
+
+Why each setting stands as it does is in docs/adr/0003-early-acknowledgement.md and 0004-threads.md.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+from celery import Celery
+from providers.registry import Provider
+
+from goblin.settings import Settings, load
+
+STEPS = "steps"
+
+
+def provider_queue(provider: str) -> str:
+    """The queue whose consumers call a provider."""
+    return f"provider.{provider}"
+
+
+def queues(providers: Iterable[Provider]) -> list[str]:
+    """What a worker consumes by default: the steps, and every provider that is switched on."""
+    return [STEPS, *(provider_queue(provider.id) for provider in providers if provider.enabled)]
+
+
+class App(Celery):
+    """A Celery app that carries the product's settings; those of the process when none are given."""
+
+    def __init__(self, settings: Settings | None = None, **options: Any) -> None:
+        self._given = settings
+        super().__init__("goblin", include=["workers.tasks"], **options)
+        self.add_defaults(lambda: configuration(self.settings))
+
+    @cached_property
+    def settings(self) -> Settings:
+        return self._given or load()
+
+
+def create(settings: Settings) -> App:
+    """An app for a process that publishes, or for a test that needs one of its own."""
+    return App(settings, set_as_current=False)
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    url = settings.require_redis_url()
+    connections = 2 * settings.worker.concurrency + 50
+    return {
+        "broker_url": url,
+        "result_backend": url,
+        "task_default_queue": STEPS,
+        "task_acks_late": False,
+        "task_ignore_result": True,
+        "task_track_started": True,
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.3},
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_send_task_events": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_concurrency": settings.worker.concurrency,
+        "worker_pool": "threads",
+        "result_backend_thread_safe": True,
+        "redis_max_connections": connections,
+        "redis_socket_connect_timeout": 2,
+        "redis_socket_timeout": 30,
+        "result_expires": 3_600,
+        "result_chord_expires": 86_400,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            "max_connections": connections,
+            "priority_steps": [0],
+            "socket_timeout": 30,
+            "socket_connect_timeout": 2,
+            "visibility_timeout": 3_600,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+        },
+    }
+
+
+app = App()

@@ -1,0 +1,239 @@
+"""One call for a step: tokens to the feed as they come, cost with every token, and its end as data for the ledger."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import structlog
+from providers.call import Control
+
+from goblin.errors import GoblinError
+from goblin.money import to_usd
+from goblin.settings import GoblinSettings
+from ledger.attempts import Charge, Ending
+from ledger.states import AttemptStatus, StepStatus
+from providers.errors import Cancelled, ContentFiltered, Malformed
+from providers.message import Chat, Event, Finish, Message, Report, Text, Thought, Usage
+from providers.price import Price, cost
+from providers.tokens import estimate
+from routing.candidate import Candidate
+from workers.prompt import has_failed_verdict
+from workers.runtime import Runtime
+from workers.stream import StepFeed
+from workflow.plan import Step
+
+_log = structlog.get_logger()
+_FAILED_VERDICT = {"type": "failed_verdict", "message": "the verdict was FAIL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, whoever answers."""
+
+    run: uuid.UUID
+    step: Step
+    goblin: GoblinSettings
+    messages: tuple[Message, ...]
+    input_tokens: int  # estimated
+
+
+@dataclass(slots=True)
+class Spoken:
+    """What has come back so far and what it costs: as the vendor counted once the answer is whole, estimated before."""
+
+    price: Price
+    input_tokens: int
+    text: list[str] = field(default_factory=list)
+    size: int = 0  # characters of text
+    output_tokens: int = 0
+    reported: Usage | None = None
+    finish: Finish | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        return self.finish is not None and self.reported is not None
+
+    @property
+    def usage(self) -> Usage:
+        if self.reported is not None and self.is_measured:
+            return self.reported
+        known = self.reported or Usage(input=self.input_tokens)
+        return Usage(
+            known.input, known.cache_read, known.cache_write, max(known.output, self.output_tokens), known.reasoning
+        )
+
+    @property
+    def cost(self) -> int:
+        """Nano-dollars."""
+        return cost(self.price, self.usage)
+
+    @property
+    def has_streamed(self) -> bool:
+        return self.output_tokens > 0
+
+    def charge(self) -> Charge:
+        usage = self.usage
+        return Charge(
+            amount=self.cost,
+            is_measured=self.is_measured,
+            price=asdict(self.price),
+            input=usage.input,
+            cache_read=usage.cache_read,
+            cache_write=usage.cache_write,
+            output=usage.output,
+            reasoning=usage.reasoning,
+        )
+
+
+class Call:
+    def __init__(
+        self, runtime: Runtime, question: Question, candidate: Candidate, attempt: uuid.UUID, number: int
+    ) -> None:
+        self._runtime = runtime
+        self._question = question
+        self._candidate = candidate
+        self._attempt = attempt
+        self._number = number
+        self._feed = StepFeed(runtime.feed, question.run, question.step.id)
+        self._spoken = Spoken(candidate.price, question.input_tokens)
+        self._ttft: float | None = None
+        self._duration = 0.0
+
+    def make(self) -> Ending:
+        """Ask, stream, and say how it ended: every end is data, so this raises nothing."""
+        candidate = self._candidate
+        self._feed.say(
+            "step.started",
+            goblin=self._question.step.goblin,
+            provider=candidate.provider.id,
+            model=candidate.model.id,
+            attempt=self._number,
+        )
+        self._feed.flush()
+        began = time.monotonic()
+        try:
+            self._stream(began)
+            error = self._complaint()
+        except GoblinError as fault:
+            error = fault
+        except Exception:
+            # a fault of our own must not leave a lease behind that brings the same fault again and again
+            _log.exception("attempt.crashed", run=str(self._question.run), step=self._question.step.id)
+            error = GoblinError("an internal error; the worker's log has it")
+        self._duration = time.monotonic() - began
+        self._observe(error)
+        return self._ending(error)
+
+    def report(self, ending: Ending) -> None:
+        """Tell the listeners what the ledger now holds."""
+        if ending.step is StepStatus.PENDING:
+            self._feed.say("step.reset", reason=(ending.error or {}).get("message"))
+        else:
+            usage = {**asdict(self._spoken.usage), "measured": self._spoken.is_measured}
+            self._feed.say(
+                "step.finished",
+                outcome=ending.step,
+                cost_usd=to_usd(ending.charge.amount if ending.charge else 0),
+                usage=usage,
+                error=ending.error,
+            )
+        self._feed.flush()
+        self._log(ending)
+
+    def _stream(self, began: float) -> None:
+        chat = Chat(
+            model=self._candidate.model.id,
+            messages=self._question.messages,
+            max_output_tokens=self._output_limit(),
+            reasoning=self._question.goblin.reasoning and self._candidate.model.reasoning,
+            idempotency_key=f"{self._question.run.hex}-{self._question.step.idx}-{self._number}",
+        )
+        control = Control()
+        with self._runtime.leases.hold(self._attempt, control, self._spoken.cost) as held:
+            for event in self._runtime.caller.stream(self._candidate.provider, chat, control):
+                self._hear(event, began)
+                held.spent = self._spoken.cost
+
+    def _hear(self, event: Event, began: float) -> None:
+        spoken = self._spoken
+        match event:
+            case Text(text):
+                self._first_token(began)
+                before, tokens = spoken.cost, estimate(text)
+                spoken.text.append(text)
+                spoken.size += len(text)
+                spoken.output_tokens += tokens
+                if spoken.size > self._runtime.settings.limits.output_bytes:
+                    raise Malformed(f"the answer passed {self._runtime.settings.limits.output_bytes} characters")
+                self._feed.delta(text, tokens, spoken.cost - before)
+            case Thought(text):
+                self._first_token(began)
+                spoken.output_tokens += estimate(text)
+            case Report(usage, _):
+                spoken.reported = usage
+            case Finish():
+                spoken.finish = event
+
+    def _first_token(self, began: float) -> None:
+        if self._ttft is None:
+            self._ttft = time.monotonic() - began
+
+    def _complaint(self) -> GoblinError | None:
+        """What is wrong with an answer that came whole."""
+        finish = self._spoken.finish
+        if finish is not None and finish.reason == "filtered":
+            return ContentFiltered(f"the provider filtered its answer ({finish.detail or 'no reason given'})")
+        return None
+
+    def _ending(self, error: GoblinError | None) -> Ending:
+        spoken = self._spoken
+        reached = spoken.has_streamed or spoken.reported is not None
+        charge = spoken.charge() if reached or error is None else None
+        common: dict[str, Any] = {
+            "charge": charge,
+            "ttft_ms": None if self._ttft is None else round(self._ttft * 1000),
+            "duration_ms": round(self._duration * 1000),
+            "finish": spoken.finish.reason if spoken.finish else None,
+        }
+        if error is not None:
+            step = StepStatus.CANCELLED if isinstance(error, Cancelled) else StepStatus.PENDING
+            return Ending(AttemptStatus.FAILED, step, error=self._as_value(error), **common)
+        text = "".join(spoken.text).strip()
+        if self._question.goblin.verdict and has_failed_verdict(text):
+            return Ending(AttemptStatus.SUCCEEDED, StepStatus.FAILED, text, _FAILED_VERDICT, **common)
+        return Ending(AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, text, **common)
+
+    def _as_value(self, error: GoblinError) -> Mapping[str, Any]:
+        value = error.as_value()
+        if self._spoken.has_streamed:
+            value["details"] = {**value.get("details", {}), "streamed": True}
+        return value
+
+    def _observe(self, error: GoblinError | None) -> None:
+        if error is not None:
+            self._runtime.health.failed(self._candidate, error)
+            return
+        talking = self._duration - (self._ttft or 0.0)
+        speed = self._spoken.usage.output / talking if talking > 0 and self._ttft is not None else None
+        self._runtime.health.succeeded(self._candidate, self._ttft, speed)
+
+    def _output_limit(self) -> int:
+        wanted, possible = self._question.goblin.max_output_tokens, self._candidate.model.max_output
+        return min(wanted, possible) if possible else wanted
+
+    def _log(self, ending: Ending) -> None:
+        _log.info(
+            f"attempt.{ending.attempt}",
+            run=str(self._question.run),
+            step=self._question.step.id,
+            candidate=self._candidate.name,
+            number=self._number,
+            ttft_ms=ending.ttft_ms,
+            duration_ms=ending.duration_ms,
+            output_tokens=self._spoken.usage.output,
+            cost_usd=to_usd(ending.charge.amount if ending.charge else 0),
+            outcome=ending.step,
+            error=(ending.error or {}).get("type"),
+        )

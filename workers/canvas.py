@@ -1,0 +1,87 @@
+"""The only contact with Celery's canvas: a plan becomes chains, groups and chords of signatures that hold ids only.
+
+Every step of a plan gets a message, also those that will be skipped: guards decide when it arrives. Signatures are
+immutable, so nothing but the order travels through the canvas; the truth is read from the ledger.
+"""
+
+import uuid
+from collections.abc import Collection
+
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
+from kombu.exceptions import OperationalError
+
+from goblin.errors import Unavailable
+from workers.app import STEPS
+from workflow.plan import Plan, Sequence, Stage, Step
+
+STEP, CALL, JOIN, SOUND = "goblin.step", "goblin.call", "goblin.join", "goblin.sound"
+_Part = Signature | list[Signature]  # a message, or several side by side
+
+
+def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = ()) -> None:
+    """Send the messages for what is left of a run. Raises Unavailable when the broker does not take them."""
+    canvas = compile_canvas(app, plan, run, epoch, settled)
+    if canvas is None:
+        return
+    try:
+        canvas.apply_async()
+    except (OperationalError, OSError) as error:
+        raise Unavailable("the broker cannot be reached", retry_after=2) from error
+
+
+def sound(app: Celery, sent_at: str) -> None:
+    """Drop a line into the steps queue: whoever takes it proves that all that was sent before has been taken."""
+    app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120).apply_async()
+
+
+def compile_canvas(
+    app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = ()
+) -> Signature | None:
+    """The canvas of all steps but the settled ones; None when nothing is left."""
+    return _Compiler(app, run, epoch, frozenset(settled)).sequence(plan.root)
+
+
+def step_signature(app: Celery, run: uuid.UUID, idx: int, epoch: int, goblin: str) -> Signature:
+    where = f"run {run} step {idx + 1}"
+    return app.signature(
+        STEP, args=(run.hex, idx, epoch), immutable=True, queue=STEPS, shadow=goblin, argsrepr=where, kwargsrepr=""
+    )
+
+
+class _Compiler:
+    def __init__(self, app: Celery, run: uuid.UUID, epoch: int, settled: frozenset[int]) -> None:
+        self._app = app
+        self._run = run
+        self._epoch = epoch
+        self._settled = settled
+
+    def sequence(self, sequence: Sequence, last: Signature | None = None) -> Signature | None:
+        """`last` closes a sequence that ends side by side, where one message must stand for all of it."""
+        parts = [part for stage in sequence.stages for part in self._stage(stage)]
+        rest = last if parts and isinstance(parts[-1], list) else None
+        for part in reversed(parts):
+            rest = self._before(part, rest)
+        return rest
+
+    def _stage(self, stage: Stage) -> list[_Part]:
+        branches = [made for branch in stage.every_branch if (made := self._branch(branch)) is not None]
+        return branches if len(branches) < 2 else [branches]  # type: ignore[return-value]
+
+    def _branch(self, branch: Step | Sequence) -> Signature | None:
+        if isinstance(branch, Sequence):
+            return self.sequence(branch, last=self._join())
+        if branch.idx in self._settled:
+            return None
+        return step_signature(self._app, self._run, branch.idx, self._epoch, branch.goblin)
+
+    def _before(self, part: _Part, rest: Signature | None) -> Signature:
+        if isinstance(part, list):
+            header = group(part, app=self._app)
+            return chord(header, rest, app=self._app) if rest is not None else header
+        if rest is None:
+            return part
+        return chain(part, rest, app=self._app)
+
+    def _join(self) -> Signature:
+        return self._app.signature(JOIN, immutable=True, queue=STEPS, shadow="join", argsrepr=f"run {self._run}")

@@ -1,0 +1,110 @@
+"""The leases that this process holds: one thread renews them all in one statement, and cuts the calls that must end.
+
+A lease that does not come back belongs to somebody else now; one that comes back as cancelled was asked to stop.
+While Postgres is away nothing is cut: calls go on, and settling waits.
+"""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import redis
+import structlog
+from providers.call import Control
+
+from goblin.errors import LeaseLost, Unavailable
+from goblin.kv import outages
+from ledger import attempts
+from ledger.session import Ledger
+from providers.errors import Cancelled
+
+CANCEL = "goblin:cancel"  # pub/sub: a run id, so that its calls need not wait for the next renewal
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Held:
+    """A call in flight. `spent` (nano-dollars so far) is written by its step and read by the renewal."""
+
+    control: Control
+    spent: int
+
+
+class Leases:
+    """One per worker process; `owner` is new at every start, so that a restarted worker is another one."""
+
+    def __init__(self, ledger: Ledger, client: redis.Redis, duration: float) -> None:
+        self.owner = uuid.uuid4()
+        self.duration = duration  # seconds
+        self._ledger = ledger
+        self._client = client
+        self._held: dict[uuid.UUID, Held] = {}
+        self._lock = threading.Lock()
+        self._hurry = threading.Event()
+        self._stopped = False
+
+    def start(self) -> None:
+        for target in (self._renew_always, self._listen_always):
+            threading.Thread(target=target, name=target.__name__, daemon=True).start()
+
+    def stop(self) -> None:
+        """Give every lease back at once; the calls of this process are over."""
+        self._stopped = True
+        self._hurry.set()
+        attempts.release(self._ledger, self.owner)
+
+    @property
+    def count(self) -> int:
+        return len(self._held)
+
+    @contextmanager
+    def hold(self, attempt: uuid.UUID, control: Control, spent: int) -> Iterator[Held]:
+        held = Held(control, spent)
+        with self._lock:
+            self._held[attempt] = held
+        try:
+            yield held
+        finally:
+            with self._lock:
+                del self._held[attempt]
+
+    def _renew_always(self) -> None:
+        while not self._stopped:
+            self._hurry.wait(self.duration / 3)
+            self._hurry.clear()
+            with self._lock:
+                spent = {attempt: held.spent for attempt, held in self._held.items()}
+            if spent and not self._stopped:
+                self._renew(spent)
+
+    def _renew(self, spent: dict[uuid.UUID, int]) -> None:
+        try:
+            ours, cancelled = attempts.renew(self._ledger, self.owner, self.duration, spent)
+        except Unavailable:
+            _log.warning("leases.not_renewed", held=len(spent))
+            return
+        for attempt in spent:
+            if attempt not in ours:
+                self._cut(attempt, LeaseLost("another worker owns this step now"))
+            elif attempt in cancelled:
+                self._cut(attempt, Cancelled("the run was cancelled"))
+
+    def _cut(self, attempt: uuid.UUID, error: LeaseLost | Cancelled) -> None:
+        with self._lock:
+            held = self._held.get(attempt)
+        if held is not None:
+            held.control.cut(error)
+
+    def _listen_always(self) -> None:
+        """The message only hurries the renewal; what it says is asked of the ledger."""
+        while not self._stopped:
+            try:
+                with outages(), self._client.pubsub(ignore_subscribe_messages=True) as channel:
+                    channel.subscribe(CANCEL)
+                    while not self._stopped:
+                        if channel.get_message(timeout=self.duration / 3):
+                            self._hurry.set()
+            except Unavailable:
+                threading.Event().wait(1)

@@ -1,0 +1,266 @@
+"""One step, from the arrival of its message to its outcome: look, guard, rank, admit, claim, call, settle.
+
+Outcomes are data. A failed call frees the step and the loop ranks again without what has failed; what the canvas
+should do next is said by the returned value, and Celery is not known here.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from goblin.clock import new_id
+from goblin.errors import ConfigError, Refusal
+from goblin.money import to_usd
+from goblin.settings import GoblinSettings
+from ledger import attempts
+from ledger.attempts import Claim, Closed, Look
+from ledger.states import StepStatus
+from providers.message import Message
+from providers.tokens import estimate
+from routing import failover
+from routing.admit import Admitted
+from routing.candidate import Need
+from routing.failover import Failure, GiveUp
+from workers.call import Call, Question, Spoken
+from workers.conclude import conclude_run
+from workers.prompt import Before, compose
+from workers.runtime import Runtime
+from workflow.outcome import NotYet, Outcome, Settled, Skip, decide
+from workflow.plan import Plan, Step
+
+_DISPATCH_LEASE = 60.0  # seconds that an admitted call may lie in its provider's queue
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a message carries."""
+
+    run: uuid.UUID
+    idx: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step has its outcome and the canvas goes on. `by` is who answered."""
+
+    status: StepStatus
+    goblin: str
+    by: str | None = None
+    error: str | None = None
+    woken: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The message has nothing to do any more and its canvas ends here."""
+
+    woken: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another message runs the step: wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Admitted, and to be called where that provider's queue is consumed."""
+
+    attempt: uuid.UUID
+    provider: str
+    goblin: str
+
+
+Result = Done | Stale | Busy | HandOver
+
+
+@dataclass(slots=True)
+class Work:
+    """A step that may run, with what it needs to be asked of a model."""
+
+    errand: Errand
+    look: Look
+    plan: Plan
+    step: Step
+    goblin: GoblinSettings
+    messages: tuple[Message, ...]
+    input_tokens: int
+    failures: list[Failure] = field(default_factory=list)
+
+
+def perform(runtime: Runtime, errand: Errand) -> Result:
+    """Do whatever a step message asks for now."""
+    look = attempts.look(runtime.ledger, errand.run, errand.idx)
+    if look is None or look.epoch != errand.epoch or look.run_status.is_final:
+        return Stale()
+    if look.status is StepStatus.RUNNING:
+        return Busy()
+    plan = Plan.from_value(look.plan)
+    step = plan.steps[errand.idx]
+    if look.status.is_final:
+        return Done(look.status, step.goblin, error=_message(look.error))
+    settled = _settled(runtime, errand, look, plan)
+    match decide(plan, errand.idx, settled, look.options.get("fail_fast", True)):
+        case NotYet():
+            return Stale()
+        case Skip():
+            return _close(runtime, errand, look, plan, step, StepStatus.SKIPPED)
+        case go:
+            return _run(runtime, _work(runtime, errand, look, plan, go.context))
+
+
+def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Result:
+    """Make a call that another worker admitted for this one's queue."""
+    look = attempts.look(runtime.ledger, errand.run, errand.idx)
+    taken = attempts.take(runtime.ledger, attempt, runtime.leases.owner, runtime.leases.duration)
+    if look is None or taken is None:
+        return Stale()
+    admitted = Admitted(runtime.candidate(taken.provider, taken.model), taken.hold)
+    plan = Plan.from_value(look.plan)
+    settled = _settled(runtime, errand, look, plan)
+    go = decide(plan, errand.idx, settled, look.options.get("fail_fast", True))
+    work = _work(runtime, errand, look, plan, getattr(go, "context", ()))
+    return _call(runtime, work, admitted, attempt, taken.number) or _run(runtime, work)
+
+
+def _run(runtime: Runtime, work: Work) -> Result:
+    """Ask one candidate after the other until the step has an outcome."""
+    errand = work.errand
+    while True:
+        way = failover.after(work.failures, max_attempts=runtime.settings.routing.max_attempts, retries=runtime.retries)
+        if isinstance(way, GiveUp):
+            return _fail(runtime, work, way.error)
+        route = runtime.router.rank(_need(runtime, work, way))
+        try:
+            admitted = runtime.admission.admit(route)
+        except Refusal as refusal:
+            return _fail(runtime, work, refusal.as_value(), route.as_value())
+        candidate = admitted.candidate
+        is_ours = runtime.consumes(candidate.provider.id)
+        claim = Claim(
+            attempt=new_id(),
+            run=errand.run,
+            idx=errand.idx,
+            epoch=errand.epoch,
+            provider=candidate.provider.id,
+            model=candidate.model.id,
+            owner=runtime.leases.owner if is_ours else None,
+            lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
+            hold=admitted.hold,
+            floor=Spoken(candidate.price, work.input_tokens).cost,
+            decision=route.as_value(),
+        )
+        number = attempts.open_attempt(runtime.ledger, claim)
+        if number is None:
+            return Stale()
+        if not is_ours:
+            return HandOver(claim.attempt, candidate.provider.id, work.step.goblin)
+        if (result := _call(runtime, work, admitted, claim.attempt, number)) is not None:
+            return result
+
+
+def _call(runtime: Runtime, work: Work, admitted: Admitted, attempt: uuid.UUID, number: int) -> Result | None:
+    """Make one call and write down its end; None when the step is free for another one."""
+    errand = work.errand
+    question = Question(errand.run, work.step, work.goblin, work.messages, work.input_tokens)
+    call = Call(runtime, question, admitted.candidate, attempt, number)
+    ending = call.make()
+    closed = attempts.settle(
+        runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id
+    )  # LeaseLost ends this message; whoever owns the step now goes on
+    call.report(ending)
+    if not ending.step.is_final:
+        candidate = admitted.candidate
+        work.failures.append(
+            Failure(candidate.provider.id, candidate.model.id, ending.error or {}, candidate.model.context)
+        )
+        return None
+    _conclude(runtime, errand.run, work.look, work.plan, closed)
+    return _result(errand, closed, ending.step, work.step.goblin, admitted.candidate.name, ending.error)
+
+
+def _fail(runtime: Runtime, work: Work, error: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> Result:
+    return _close(runtime, work.errand, work.look, work.plan, work.step, StepStatus.FAILED, error, decision)
+
+
+def _close(
+    runtime: Runtime,
+    errand: Errand,
+    look: Look,
+    plan: Plan,
+    step: Step,
+    status: StepStatus,
+    error: Mapping[str, Any] | None = None,
+    decision: Mapping[str, Any] | None = None,
+) -> Result:
+    """End a step without a call."""
+    closed = attempts.close_step(runtime.ledger, errand.run, errand.idx, errand.epoch, status, error, decision)
+    if closed is None:
+        return Stale()
+    finished = {"step": step.id, "outcome": status, "cost_usd": to_usd(0), "usage": None, "error": error}
+    runtime.feed.emit(errand.run, ("step.finished", finished))
+    _conclude(runtime, errand.run, look, plan, closed)
+    return _result(errand, closed, status, step.goblin, None, error)
+
+
+def _result(
+    errand: Errand,
+    closed: Closed,
+    status: StepStatus,
+    goblin: str,
+    by: str | None,
+    error: Mapping[str, Any] | None,
+) -> Result:
+    if closed.epoch != errand.epoch:
+        return Stale(closed.woken)
+    return Done(status, goblin, by, _message(error), closed.woken)
+
+
+def _conclude(runtime: Runtime, run: uuid.UUID, look: Look, plan: Plan, closed: Closed) -> None:
+    if closed.open_steps == 0:
+        conclude_run(runtime.ledger, runtime.feed, run, plan, fail_fast=look.options.get("fail_fast", True))
+
+
+def _settled(runtime: Runtime, errand: Errand, look: Look, plan: Plan) -> dict[int, Settled]:
+    """What the other steps became, with their texts only when a condition may look into them."""
+    texts: Mapping[int, str] = {}
+    if plan.needs_outputs:
+        texts = attempts.outputs(runtime.ledger, errand.run, [one.idx for one in look.settled])
+    return {one.idx: Settled(Outcome(one.status), texts.get(one.idx, "")) for one in look.settled}
+
+
+def _work(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tuple[int, ...]) -> Work:
+    step = plan.steps[errand.idx]
+    goblin = runtime.settings.goblins.get(step.goblin)
+    if goblin is None:
+        raise ConfigError(f"the goblin {step.goblin!r} of this run is not configured any more")
+    near = {one.idx: one for one in look.settled}
+    missing = [idx for idx in context if near[idx].output is None and idx not in plan.dependencies(errand.idx)]
+    texts = attempts.outputs(runtime.ledger, errand.run, missing) if missing else {}
+    before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
+    messages = compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
+    failures = [Failure(one.provider, one.model, one.error or {}) for one in look.tried if one.error]
+    return Work(errand, look, plan, step, goblin, messages, sum(estimate(m.content) for m in messages), failures)
+
+
+def _need(runtime: Runtime, work: Work, way: failover.GoOn) -> Need:
+    options = work.look.options
+    return Need(
+        task_class=work.goblin.task_class,
+        input_tokens=work.input_tokens,
+        output_tokens=work.goblin.max_output_tokens,
+        provider=work.step.provider,
+        model=work.step.model,
+        providers=options.get("providers"),
+        models=options.get("models"),
+        preferred=work.goblin.providers,
+        prefer_local=options.get("prefer_local", runtime.settings.routing.prefer_local),
+        excluded=way.excluded,
+        context_above=way.context_above,
+    )
+
+
+def _message(error: Mapping[str, Any] | None) -> str | None:
+    return None if error is None else str(error.get("message"))

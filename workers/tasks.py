@@ -1,0 +1,155 @@
+"""The Celery tasks, thin: workers.step knows what a message means; here its result becomes what Celery and Flower see."""
+
+import threading
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery, Task, shared_task
+from celery.exceptions import Ignore
+from celery.signals import celeryd_after_setup, worker_shutdown
+from celery.worker.request import Request
+
+from goblin.errors import LeaseLost
+from ledger import attempts, marks
+from ledger.states import StepStatus
+from workers import step as steps
+from workers.app import STEPS, App, provider_queue
+from workers.canvas import CALL, JOIN, SOUND, STEP
+from workers.runtime import Runtime, build
+from workers.step import Busy, Done, Errand, HandOver, Result, Stale
+
+_NAMES = {StepStatus.FAILED: "task-failed", StepStatus.SKIPPED: "task-skipped", StepStatus.CANCELLED: "task-revoked"}
+
+
+class TruthfulRequest(Request):
+    """Sends what a step became, not that its task returned: an outcome is a value in the canvas, also a failed one."""
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name for it
+        event, told = truth(fields) if type == "task-succeeded" else (type, fields)
+        super().send_event(event, **told)
+
+
+def truth(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The event for a returned outcome, which arrives as the text of `_value`."""
+    status, _, rest = str(fields.get("result", "")).strip("'\"").partition("|")
+    name, _, error = rest.partition("|")
+    if status not in StepStatus:
+        return "task-succeeded", dict(fields)
+    shown = {"name": name, "runtime": fields.get("runtime")}
+    event = _NAMES.get(StepStatus(status), "task-succeeded")
+    if event == "task-failed":
+        return event, {**shown, "exception": error, "traceback": ""}
+    return event, {**shown, "result": status}
+
+
+class StepTask(Task):  # type: ignore[misc]
+    Request = TruthfulRequest
+
+
+class _Process:
+    """The runtime of this worker process: one, made when the first task or the worker itself needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runtime: Runtime | None = None
+
+    def runtime(self, app: App) -> Runtime:
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = build(app.settings, app.amqp.queues.consume_from)
+                self._runtime.leases.start()
+            return self._runtime
+
+    def adopt(self, runtime: Runtime) -> None:
+        with self._lock:
+            self._runtime = runtime
+            runtime.leases.start()
+
+    def close(self) -> None:
+        if self._runtime is not None:
+            self._runtime.leases.stop()
+
+
+process = _Process()
+
+
+@shared_task(bind=True, base=StepTask, name=STEP)
+def step(self: Task, run: str, idx: int, epoch: int) -> str:
+    errand = Errand(uuid.UUID(run), idx, epoch)
+    return _answer(self, errand, lambda runtime: steps.perform(runtime, errand))
+
+
+@shared_task(bind=True, base=StepTask, name=CALL)
+def call(self: Task, run: str, idx: int, epoch: int, attempt: str) -> str:
+    errand = Errand(uuid.UUID(run), idx, epoch)
+    return _answer(self, errand, lambda runtime: steps.call_admitted(runtime, errand, uuid.UUID(attempt)))
+
+
+@shared_task(name=JOIN)
+def join() -> None:
+    """Stands for steps side by side that ended; the next one reads from the ledger what they became."""
+
+
+@shared_task(bind=True, name=SOUND)
+def sound(self: Task, sent_at: str) -> None:
+    marks.drained(process.runtime(self.app).ledger, sent_at)
+
+
+def _answer(task: Task, errand: Errand, perform: Any) -> str:
+    """Turn the result of a step message into a return value, a wait, a hand-over or a silent end."""
+    runtime = process.runtime(task.app)
+    while True:
+        try:
+            result: Result = perform(runtime)
+        except LeaseLost as lost:
+            raise Ignore from lost
+        match result:
+            case Done():
+                _send(task.app, result.woken)
+                return _value(result)
+            case Stale():
+                _send(task.app, result.woken)
+                raise Ignore
+            case HandOver():
+                raise task.replace(_call_signature(task, errand, result))
+            case Busy():
+                if attempts.park(
+                    runtime.ledger, errand.run, errand.idx, dict(task.signature_from_request(task.request))
+                ):
+                    task.send_event("task-waiting")
+                    raise Ignore
+
+
+def _value(done: Done) -> str:
+    """The outcome as one line that `truth` can read back from an event: status, what Flower shows, the error."""
+    shown = f"{done.goblin} @ {done.by}" if done.by else done.goblin
+    return f"{done.status}|{shown}|{done.error or ''}"[:300]
+
+
+def _call_signature(task: Task, errand: Errand, over: HandOver) -> Any:
+    return task.app.signature(
+        CALL,
+        args=(errand.run.hex, errand.idx, errand.epoch, over.attempt.hex),
+        immutable=True,
+        queue=provider_queue(over.provider),
+        shadow=f"{over.goblin} @ {over.provider}",
+        argsrepr=f"run {errand.run} step {errand.idx + 1}",
+        kwargsrepr="",
+    )
+
+
+def _send(app: Celery, signatures: tuple[Mapping[str, Any], ...]) -> None:
+    for waiting in signatures:
+        app.signature(dict(waiting)).apply_async()
+
+
+@celeryd_after_setup.connect
+def _open(sender: Any, instance: Any, **_: Any) -> None:  # noqa: ARG001
+    if STEPS in instance.app.amqp.queues.consume_from:
+        process.runtime(instance.app)
+
+
+@worker_shutdown.connect
+def _close(**_: Any) -> None:
+    process.close()
