@@ -41,7 +41,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One task for one goblin, pinned or not to a provider (and model). `idx` counts from 0 in the order of the text."""
+    """One task for one goblin, perhaps pinned to a provider and model. `idx` counts from 0 in the order of the text."""
 
     idx: int
     goblin: str

@@ -44,7 +44,7 @@ class Token(NamedTuple):
 
 
 def scan(text: str) -> Iterator[Token]:
-    """The tokens of a text and an END behind the last one. A QUOTE is an error: do not read on, it would cost n² in all."""
+    """The tokens of a text and an END behind the last one. Nobody reads on after a QUOTE: that would cost n²."""
     end = 0
     for match in _TOKEN.finditer(text):
         word, end = match.group(), match.end()
