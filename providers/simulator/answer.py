@@ -1,0 +1,114 @@
+"""Decides what is answered: the text, the reasoning before it, where it ends and why, and what it counts."""
+
+from dataclasses import dataclass
+from enum import Enum
+from itertools import cycle, islice
+
+from providers.simulator import compose, tokens
+from providers.simulator.behaviour import Behaviour, Think
+from providers.simulator.reading import Reading, read
+from providers.simulator.sheet import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for a conversation, read from any dialect."""
+
+    model: str
+    prompt: str
+    stream: bool = False
+    max_tokens: int | None = None
+    wants_usage: bool = True  # in the stream
+    thinking: bool = False  # wanted, or not suppressed where the dialect has it on by default
+    shows_thinking: bool = True
+    window: int | None = None  # tokens; the rest of a longer prompt is dropped in silence
+    framed: bool = True  # events; one JSON array otherwise
+
+
+class Finish(Enum):
+    STOP = "stop"
+    LENGTH = "length"
+    FILTERED = "filtered"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `input` includes `cached`, `output` includes `reasoning`."""
+
+    input: int
+    output: int
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    thinking: tuple[str, ...]  # tokens
+    text: tuple[str, ...]
+    finish: Finish
+    usage: Usage
+    shows_thinking: bool
+    reports_usage: bool
+    says_done: bool
+    think_field: str = Think.CONTENT.value
+
+    def thought(self) -> str:
+        return "".join(self.thinking) if self.shows_thinking else ""
+
+    def content(self) -> str:
+        return "".join(self.text)
+
+
+def answer(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> Reply:
+    """The reply to a prompt, bounded by what was asked for and by what is left of the model's window."""
+    prompt_tokens = tokens.count(ask.prompt)
+    if ask.window is not None:
+        prompt_tokens = min(prompt_tokens, ask.window)
+    limit = max(1, model.context - prompt_tokens)
+    if ask.max_tokens is not None:
+        limit = min(limit, ask.max_tokens)
+    thinking, text = ([], []) if behaviour.filtered else _say(ask, behaviour, model, seed)
+    cut = len(thinking) + len(text) > limit
+    thinking = thinking[:limit]
+    text = text[: limit - len(thinking)]
+    think = behaviour.think or Think.CONTENT
+    return Reply(
+        thinking=tuple(thinking),
+        text=tuple(text),
+        finish=_finish(behaviour, cut),
+        usage=Usage(prompt_tokens, len(thinking) + len(text), min(behaviour.cached, prompt_tokens), len(thinking)),
+        shows_thinking=think is not Think.HIDDEN and (behaviour.think is not None or ask.shows_thinking),
+        reports_usage=behaviour.usage,
+        says_done=behaviour.done,
+        think_field=think.value,
+    )
+
+
+def _finish(behaviour: Behaviour, cut: bool) -> Finish:
+    if behaviour.filtered:
+        return Finish.FILTERED
+    return Finish.LENGTH if cut or behaviour.length else Finish.STOP
+
+
+def _say(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> tuple[list[str], list[str]]:
+    reading = read(ask.prompt, f"{seed}\0{ask.model}")
+    thinks = behaviour.think is not None or (model.reasoning and ask.thinking)
+    thinking = tokens.split(compose.reason(reading)) if thinks else []
+    text = _text(ask.prompt, behaviour, reading)
+    if behaviour.thinktag:
+        text = tokens.split(f"<think>{compose.reason(reading)}</think>\n\n") + text
+    return thinking, text
+
+
+def _text(prompt: str, behaviour: Behaviour, reading: Reading) -> list[str]:
+    if behaviour.say is not None:
+        return tokens.split(behaviour.say)
+    if behaviour.echo:
+        return tokens.split(prompt)
+    verdict = behaviour.verdict or ("PASS" if reading.is_judged else None)
+    ending = tokens.split(f"\nVERDICT: {verdict}") if verdict else []
+    body = tokens.split(compose.compose(reading))
+    if behaviour.tokens is not None:
+        body = list(islice(cycle([*body, "\n"]), max(0, behaviour.tokens - len(ending))))
+        return (body + ending)[: behaviour.tokens]
+    return body + ending
