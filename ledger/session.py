@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from goblin.errors import Unavailable
 
+_Ts = TypeVarTuple("_Ts")
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
@@ -49,7 +50,7 @@ class Ledger:
     def close(self) -> None:
         self._engine.dispose()
 
-    def run(self, name: str, patience: float = 0, **parameters: Any) -> Sequence[Row[Any]]:
+    def run(self, name: str, /, patience: float = 0, **parameters: Any) -> Sequence[Row[Any]]:
         """Execute one named statement and return its rows.
 
         Raises Unavailable when Postgres cannot be reached; `patience` (seconds) keeps trying before that,
@@ -67,7 +68,7 @@ class Ledger:
                     raise Unavailable("Postgres cannot be reached", retry_after=2) from error
                 time.sleep(0.25)
 
-    def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    def read(self, query: Select[*_Ts]) -> Sequence[Row[*_Ts]]:
         """The rows of a query over ledger.models, made for people's eyes. Raises Unavailable as `run` does."""
         with _outages(), self._engine.connect() as connection:
             return connection.execute(query).all()
@@ -87,7 +88,7 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def run(self, name: str, **parameters: Any) -> Sequence[Row[Any]]:
+    def run(self, name: str, /, **parameters: Any) -> Sequence[Row[Any]]:
         return _rows(self._connection, name, parameters)
 
 

@@ -82,11 +82,11 @@ def taken(ledger: Ledger, since: datetime) -> Taken:
 
 
 def _spent(row: tuple[Any, ...], groups: int) -> Spent:
-    group, (calls, *tokens, is_measured, amount, estimated) = row[:groups], row[groups:]
+    calls, *sums, amount, estimated = row[groups:]
     return Spent(
-        group=tuple(None if value is None else str(value) for value in group),
+        group=tuple(None if value is None else str(value) for value in row[:groups]),
         calls=calls,
-        tokens=Tokens(*(int(count or 0) for count in tokens), is_measured=is_measured is not False),
+        tokens=Tokens.from_sums(sums),
         nanousd=int(amount or 0),
         estimated_nanousd=int(estimated or 0),
     )

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import ColumnElement, func, select, tuple_
 
@@ -55,6 +55,13 @@ class Tokens:
     reasoning: int = 0
     is_measured: bool = True
 
+    @classmethod
+    def from_sums(cls, sums: Sequence[Any]) -> Self:
+        """From the columns TOKEN_SUMS, which are null when nothing was summed."""
+        *counts, is_measured = sums
+        read, cached, written, output, reasoning = (int(count or 0) for count in counts)
+        return cls(read, cached, written, output, reasoning, is_measured is not False)
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
@@ -80,6 +87,7 @@ class StepView:
     task: str
     after: tuple[int, ...]
     status: StepStatus
+    tokens: Tokens | None
     provider: str | None
     model: str | None
     output: str | None
@@ -88,7 +96,6 @@ class StepView:
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int
-    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +218,14 @@ def _run(row: Any) -> RunView:
 
 def _step(row: Any, tokens: Tokens | None) -> StepView:
     idx, goblin, task, after, status, *rest = row
-    return StepView(idx, goblin, task, tuple(after), StepStatus(status), *rest, tokens)
+    return StepView(idx, goblin, task, tuple(after), StepStatus(status), tokens, *rest)
 
 
 def _tokens(ledger: Ledger, run_id: uuid.UUID, *conditions: ColumnElement[bool]) -> dict[int, Tokens]:
     rows: Sequence[Any] = ledger.read(
         select(Entry.idx, *TOKEN_SUMS).where(Entry.run_id == run_id, *conditions).group_by(Entry.idx)
     )
-    return {row[0]: Tokens(*(int(count) for count in row[1:-1]), is_measured=row[-1]) for row in rows}
+    return {row[0]: Tokens.from_sums(row[1:]) for row in rows}
 
 
 # Sums over entries, in the order of the fields of Tokens.
