@@ -62,9 +62,9 @@ class Reply:
 def answer(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> Reply:
     """The reply to a prompt, bounded by what was asked for and by what is left of the model's window."""
     prompt_tokens = tokens.count(ask.prompt)
-    if ask.window is not None:
-        prompt_tokens = min(prompt_tokens, ask.window)
     limit = max(1, model.context - prompt_tokens)
+    if ask.window is not None:  # what does not fit is shifted out, of the prompt as of the answer
+        prompt_tokens, limit = min(prompt_tokens, ask.window, model.context), model.context
     if ask.max_tokens is not None:
         limit = min(limit, ask.max_tokens)
     thinking, text = ([], []) if behaviour.filtered else _say(ask, behaviour, model, seed)
