@@ -199,4 +199,5 @@ def tied_to_this_process() -> Callable[[], None] | None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # logs may hold what others should not read
     Keeper(sys.stdin.fileno(), sys.stdout.fileno()).run()

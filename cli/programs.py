@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def identity() -> Identity:
     except (OSError, subprocess.CalledProcessError):
         return Identity(user="nobody")
     return Identity(prefix=UNSHARED)
+
+
+def reachable(home: Path, user: str | None) -> Path:
+    """The home, when that user can get there; else a folder for it where a daemon's data are kept."""
+    if user is None:
+        return home
+    home.chmod(0o711)  # may be passed through, not listed
+    if all(folder.stat().st_mode & 0o001 for folder in home.parents):
+        return home
+    shelf = Path("/var/lib/goblin")
+    place = shelf / sha256(bytes(home)).hexdigest()[:16]
+    place.mkdir(parents=True, exist_ok=True)
+    for folder in (shelf, place):
+        folder.chmod(0o711)
+    return place
 
 
 def find_postgres(major: str | None) -> PostgresPrograms:

@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cli.keeper import Spec
-from cli.programs import find_postgres, find_valkey, identity
+from cli.programs import find_postgres, find_valkey, identity, reachable
 from goblin.errors import ConfigError
 
 DATABASE = ROLE = "goblin"
@@ -54,10 +54,11 @@ class Postgres:
 
     def __init__(self, home: Path, *, fast: bool) -> None:
         self.log = home / "postgres.log"
-        self._data = home / "postgres"
-        self._sockets = home / "run"
         self._fast = fast
         self._identity = identity()
+        place = reachable(home, self._identity.user)
+        self._data = place / "postgres"
+        self._sockets = place / "run"
         written_by = self._data / "PG_VERSION"
         self._programs = find_postgres(written_by.read_text().strip() if written_by.exists() else None)
 
@@ -137,9 +138,7 @@ class Postgres:
 
     def _cure(self) -> str:
         if self._identity.user:
-            return (
-                "root needs `unshare`, or folders that `nobody` may enter: run as an ordinary user, or set DATABASE_URL"
-            )
+            return "root needs `unshare`, or programs that `nobody` may run: be an ordinary user, or set DATABASE_URL"
         return "set GOBLIN_HOME to a folder with room, or DATABASE_URL to a running server"
 
     def _own(self, folder: Path) -> None:
