@@ -65,6 +65,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         backlog=2048,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=0,
     )
     Server(config).run(sockets=[listener])

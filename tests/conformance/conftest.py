@@ -1,16 +1,18 @@
 """A simulator in a process of its own, and clients that reach it over real HTTP."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -40,17 +42,29 @@ def _no_proxy() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def _simulator(_no_proxy: None) -> Iterator[Simulator]:
+@contextmanager
+def _running() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A process of the simulator and its address."""
     command = [sys.executable, "-m", "providers.simulator", "--seed", "7"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
-            url = f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
-            with httpx.Client(base_url=url, trust_env=False, timeout=10) as control:
-                yield Simulator(url, control)
+            yield process, f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def own_process() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A simulator that a test may end."""
+    with _running() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def _simulator(_no_proxy: None) -> Iterator[Simulator]:
+    with _running() as (_, url), httpx.Client(base_url=url, trust_env=False, timeout=10) as control:
+        yield Simulator(url, control)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Faults, limits and the invoice while the simulator runs, seen through OpenAI's own client."""
 
 import hashlib
+import json
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import httpx
@@ -164,3 +165,47 @@ def test_a_body_that_is_no_json_is_a_bad_request(simulator):
         answer = httpx.post(url, headers={"authorization": "Bearer k"}, content=body, trust_env=False)
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def stream_of(dialect, model):
+    """The path and the body of a streamed call."""
+    messages = [{"role": "user", "content": PROMPT}]
+    match dialect:
+        case "openai":
+            return "openai/v1/chat/completions", {"model": model, "messages": messages, "stream": True}
+        case "anthropic":
+            body = {"model": model, "messages": messages, "max_tokens": 99, "stream": True}
+            return "anthropic/v1/messages", body
+        case "gemini":
+            body = {"contents": [{"parts": [{"text": PROMPT}]}]}
+            return f"gemini/v1beta/models/{model}:streamGenerateContent?alt=sse", body
+    return "ollama/api/chat", {"model": model, "messages": messages}
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "ollama"])
+def test_garbage_ends_the_connection_in_every_dialect(simulator, dialect):
+    path, body = stream_of(dialect, "sim-instant+malformed=3")
+    headers = {"authorization": "Bearer key", "anthropic-version": "2023-06-01"}
+    received: list[bytes] = []
+    with (
+        httpx.Client(trust_env=False) as client,
+        client.stream("POST", f"{simulator.url}/{path}", json=body, headers=headers) as answer,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        received.extend(answer.iter_raw())
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(b"".join(received).strip().splitlines()[-1].removeprefix(b"data: "))
+    call = simulator.last_call()
+    assert (call["dialect"], call["outcome"], call["output_tokens"]) == (dialect, "cut", 3)
+
+
+def test_a_termination_ends_open_calls_and_the_process(own_process):
+    process, url = own_process
+    client = openai.OpenAI(base_url=f"{url}/openai/v1", api_key="key", max_retries=0, timeout=10)
+    with client, ask(client, "sim-instant+stall=1:30", stream=True) as stream:
+        parts = iter(stream)
+        next(parts)
+        process.terminate()
+        with pytest.raises(openai.APIConnectionError):
+            list(parts)
+    assert process.wait(10) is not None

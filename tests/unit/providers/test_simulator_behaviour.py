@@ -45,8 +45,28 @@ def test_a_later_refusal_wins_with_its_own_status():
 
 @pytest.mark.parametrize(
     "name",
-    """m+ m+nonsense m+tokens m+tokens=-1 m+tokens=a m+per=0 m+ttft=nan m+ttft=inf m+speed=-1 m+fail=200 m+fail=600
-    m+stall=20 m+stall=a:1 m+say=* m+say=_w m+verdict=MAYBE m+echo=1 m+quota=1 m+think=aloud m+filtered=500""".split(),
+    [
+        "m+",
+        "m+nonsense",
+        "m+tokens",
+        "m+tokens=-1",
+        "m+tokens=a",
+        "m+per=0",
+        "m+ttft=nan",
+        "m+ttft=inf",
+        "m+speed=-1",
+        "m+fail=200",
+        "m+fail=600",
+        "m+stall=20",
+        "m+stall=a:1",
+        "m+say=*",
+        "m+say=_w",
+        "m+verdict=MAYBE",
+        "m+echo=1",
+        "m+quota=1",
+        "m+think=aloud",
+        "m+filtered=500",
+    ],
 )
 def test_a_bad_directive_is_named(name):
     with pytest.raises(BadDirective) as caught:
