@@ -1,0 +1,284 @@
+"""The only HTTP client. Carries a dialect's bytes, keeps the limits, and turns what httpx raises into our own errors.
+
+One connection pool per slot, taken last in first out, costs a fraction of the CPU of one pool for all. Slots belong to
+an origin, so that a connection is found alive where the last call left it. Threads may share one Caller.
+"""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from ssl import SSLContext
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import httpx
+
+from goblin.errors import GoblinError
+from providers.control import Control, Watchdog
+from providers.errors import BrokenStream, Malformed, ProviderFault, Unreachable
+from providers.message import Chat, Event, Text, Thought
+from providers.provider import Deadlines, Provider
+from providers.wire.dialect import Dialect, HttpRequest
+from providers.wire.spoken import SPOKEN
+
+__all__ = ["Caller", "Control", "Watchdog", "fetch"]
+
+Transport: TypeAlias = Callable[[], httpx.BaseTransport]
+Origin: TypeAlias = tuple[str, str]
+
+LARGEST_ANSWER = 64 * 2**20  # bytes of a whole stream, with its framing
+LARGEST_COMPLAINT = 64 * 2**10  # bytes of an error answer that are read
+LARGEST_LIST = 8 * 2**20  # bytes of a list of models
+IDLE_S = 60.0  # that an unused connection is kept
+STALE_S = 1.0  # a kept connection that ends this soon after a request had ended before the request came
+_ECHO = 20  # characters of a prompt that no message may repeat
+_HEADERS = {"accept-encoding": "identity", "user-agent": "goblin-assistant"}  # a compressor would hold tokens back
+
+
+class Caller:
+    """Calls providers. `transport` makes what answers in place of the network, for benchmarks inside one process."""
+
+    def __init__(self, transport: Transport | None = None, watchdog: Watchdog | None = None) -> None:
+        self._transport = transport
+        self._watchdog = watchdog or Watchdog()
+        self._idle: dict[Origin, deque[_Slot]] = {}
+
+    def stream(self, provider: Provider, chat: Chat, control: Control) -> Generator[Event, None, None]:
+        """The events of one call, as they come; the connection is given back when the generator ends or is closed.
+
+        Raises ProviderFault, or what `control` was cut with. An answer that ends without raising is whole.
+        """
+        dialect = SPOKEN[provider.dialect]
+        request = dialect.request(provider, chat)
+        try:
+            control.start(provider.deadlines, provider.name)
+            self._watchdog.watch(control)
+            with self._exchange(provider, request, control) as response:
+                yield from _events(provider, dialect, response, control)
+        except ProviderFault as fault:
+            _keep_discreet(fault, provider, chat)
+            raise
+        finally:
+            control.finish()
+            self._watchdog.forget(control)
+
+    def close(self) -> None:
+        """Closes the connections that no call uses."""
+        for slots in self._idle.values():
+            while slots:
+                slots.pop().close()
+
+    @contextlib.contextmanager
+    def _exchange(self, provider: Provider, request: HttpRequest, control: Control) -> Iterator[httpx.Response]:
+        slot = self._take(request)
+        try:
+            response = slot.send(request, provider, control)
+            if response is None:
+                slot.close()  # its kept connection had ended; once more, on a new one
+                slot = _Slot(slot.origin, self._transport)
+                response = slot.send(request, provider, control)
+            if response is None:
+                raise Unreachable(f"{provider.name} closed the connection without an answer")
+            try:
+                yield response
+            finally:
+                control.finish()  # before the connection may serve another call
+                response.close()
+        finally:
+            self._give_back(slot)
+
+    def _take(self, request: HttpRequest) -> "_Slot":
+        origin = _origin(request)
+        try:
+            return self._idle[origin].pop()
+        except (KeyError, IndexError):
+            return _Slot(origin, self._transport)
+
+    def _give_back(self, slot: "_Slot") -> None:
+        """Slots that were not needed for a while are closed, oldest first."""
+        slot.idle_since = time.monotonic()
+        slots = self._idle.setdefault(slot.origin, deque())
+        slots.append(slot)
+        with contextlib.suppress(IndexError):  # other threads take slots at the same time
+            while slots[0].idle_since < slot.idle_since - IDLE_S:
+                slots.popleft().close()
+
+
+class _Slot:
+    """One HTTP client that holds one connection to one origin, for one call at a time."""
+
+    __slots__ = ("_client", "_is_new", "_socket", "idle_since", "origin")
+
+    def __init__(self, origin: Origin, transport: Transport | None) -> None:
+        self.origin = origin
+        self.idle_since = 0.0
+        self._socket: Any = None
+        self._is_new = False
+        self._client = httpx.Client(
+            transport=transport() if transport is not None else None,
+            verify=_tls(),
+            trust_env=False,
+            headers=_HEADERS,
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S),
+        )
+
+    def send(self, wanted: HttpRequest, provider: Provider, control: Control) -> httpx.Response | None:
+        """The answer's head; None when a kept connection had ended before the request reached the server."""
+        self._is_new = False
+        limits = provider.deadlines
+        silence = max(limits.first_token, limits.stall) + 1  # the watchdog is first, if it runs
+        began = time.monotonic()
+        try:
+            return self._client.send(
+                self._client.build_request(
+                    wanted.method,
+                    wanted.url,
+                    headers=dict(wanted.headers),
+                    content=wanted.body,
+                    timeout=httpx.Timeout(connect=limits.connect, read=silence, write=silence, pool=limits.connect),
+                    extensions={"trace": self._tracer(control)},
+                ),
+                stream=True,
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            failure = error
+        if control.error is None and self._was_stale(failure, time.monotonic() - began):
+            return None
+        raise control.error or _fault(failure, provider, control, Unreachable)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _was_stale(self, failure: Exception, took_s: float) -> bool:
+        broken = isinstance(failure, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
+        return broken and self._socket is not None and not self._is_new and took_s < STALE_S
+
+    def _tracer(self, control: Control) -> Callable[[str, Mapping[str, Any]], None]:
+        """Follows the connection for `control`, which needs its socket and its phase."""
+
+        def trace(event: str, info: Mapping[str, Any]) -> None:
+            if event == "connection.connect_tcp.started":
+                self._is_new = True
+                control.attach(None)
+                control.enter("connect")
+            elif event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+                self._socket = info["return_value"].get_extra_info("socket")
+                control.attach(self._socket)
+            elif event == "http11.send_request_headers.started":
+                control.attach(self._socket)
+                control.enter("first_token")
+
+        return trace
+
+
+def fetch(provider: Provider, request: HttpRequest, timeout_s: float) -> bytes:
+    """The body of a small answer, such as a list of models. Raises ProviderFault."""
+    provider = replace(provider, deadlines=Deadlines(timeout_s, timeout_s, timeout_s, timeout_s))
+    control = Control()
+    control.start(provider.deadlines, provider.name)
+    slot = _Slot(_origin(request), None)
+    try:
+        response = slot.send(request, provider, control)
+        if response is None:
+            raise Unreachable(f"{provider.name} closed the connection without an answer")
+        if not response.is_success:
+            raise _complaint(provider, SPOKEN[provider.dialect], response, control)
+        body = bytearray()
+        for data in _chunks(provider, response, control, LARGEST_LIST):
+            body += data
+            control.check()
+        return bytes(body)
+    finally:
+        control.finish()
+        slot.close()
+
+
+def _events(provider: Provider, dialect: Dialect, response: httpx.Response, control: Control) -> Iterator[Event]:
+    if not response.is_success:
+        raise _complaint(provider, dialect, response, control)
+    decoder = dialect.decoder(provider)
+    chunks = _chunks(provider, response, control, LARGEST_ANSWER)
+    for data in chunks:
+        if events := decoder.feed(data):
+            control.pause()
+            for event in events:
+                if isinstance(event, Text | Thought):
+                    control.first_token()
+                yield event
+            control.enter("stall")
+        if decoder.done:
+            break
+        control.check()  # silence between comments is silence, too
+    if decoder.done:
+        _drain(chunks, control)
+    elif control.error is not None:  # an answer without a length ends well when its socket is shut down
+        raise control.error
+    yield from decoder.end()
+
+
+def _drain(chunks: Iterator[bytes], control: Control) -> None:
+    """Reads what follows a whole answer, so that the connection can be kept. Nothing here can spoil the answer."""
+    control.drain()
+    with contextlib.suppress(GoblinError):
+        for _ in chunks:
+            control.check()
+
+
+def _complaint(provider: Provider, dialect: Dialect, response: httpx.Response, control: Control) -> ProviderFault:
+    body = bytearray()
+    with contextlib.suppress(ProviderFault):  # the status alone says something, too
+        for data in _chunks(provider, response, control, LARGEST_COMPLAINT):
+            body += data
+            control.check()
+    return dialect.fault(
+        provider, response.status_code, {name.lower(): value for name, value in response.headers.items()}, bytes(body)
+    )
+
+
+def _chunks(provider: Provider, response: httpx.Response, control: Control, most: int) -> Iterator[bytes]:
+    size = 0
+    try:
+        for data in response.iter_bytes():
+            size += len(data)
+            if size > most:
+                raise Malformed(f"{provider.name} answered with more than {most} bytes")
+            yield data
+        return
+    except httpx.HTTPError as error:
+        failure = error
+    raise control.error or _fault(failure, provider, control, BrokenStream)
+
+
+def _fault(error: Exception, provider: Provider, control: Control, broken: type[ProviderFault]) -> ProviderFault:
+    """Our name for what httpx raised; `broken` is what a lost connection means at this point."""
+    if isinstance(error, httpx.TimeoutException):
+        return control.late()
+    if isinstance(error, httpx.DecodingError):
+        return Malformed(f"{provider.name} answered in an encoding that was not asked for")
+    how = "broke off" if broken is BrokenStream else "cannot be reached"
+    return broken(f"{provider.name} {how}: {str(error)[:200] or type(error).__name__}")
+
+
+def _keep_discreet(fault: ProviderFault, provider: Provider, chat: Chat) -> None:
+    """Takes the vendor's words out of a message when they repeat the prompt."""
+    said = fault.message
+    pieces = [said[at : at + _ECHO] for at in range(0, len(said) - _ECHO + 1, _ECHO)]
+    if any(piece in message.content for piece in pieces for message in chat.messages):
+        fault.message = (
+            f"{provider.name}: {fault.slug.replace('_', ' ')} (its words repeat the prompt and are withheld)"
+        )
+        fault.args = (fault.message,)
+
+
+def _origin(request: HttpRequest) -> Origin:
+    parts = urlsplit(request.url)
+    return parts.scheme, parts.netloc
+
+
+@cache
+def _tls() -> SSLContext:
+    """One for all connections: each of its own would cost tens of milliseconds and megabytes."""
+    return httpx.create_ssl_context()

@@ -1,0 +1,177 @@
+"""The handle of one call in flight: its clock, its limits, and the way for another thread to cut it."""
+
+import contextlib
+import socket
+import threading
+import time
+
+from goblin.errors import GoblinError
+from providers.errors import Phase, TimedOut
+from providers.provider import Deadlines
+
+DRAIN_S = 1.0  # that a server may take to close an answer which is whole already
+_WHAT = {
+    "connect": "did not accept a connection",
+    "first_token": "sent nothing",
+    "stall": "fell silent",
+    "total": "did not end its answer",
+}
+
+
+class Control:
+    """Made by whoever starts a call, read by the thread that runs it. Moments are those of time.monotonic.
+
+    `ttft_s` is the measured time to the first token (seconds from the start of the call), None before it.
+    """
+
+    __slots__ = (
+        "_deadlines",
+        "_error",
+        "_limit",
+        "_lock",
+        "_name",
+        "_socket",
+        "_started",
+        "_total_at",
+        "phase",
+        "ttft_s",
+    )
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._error: GoblinError | None = None
+        self._socket: socket.socket | None = None
+        self._deadlines = Deadlines(0, 0, 0, 0)
+        self._name = ""
+        self._started = self._total_at = 0.0
+        self._limit: float | None = None
+        self.phase: Phase = "connect"
+        self.ttft_s: float | None = None
+
+    def cut(self, error: GoblinError) -> None:
+        """Ends the call from another thread: the thread that reads raises `error`. Of several errors the first stays.
+
+        The socket is shut down, which wakes a thread that is blocked reading it; closing it would not.
+        """
+        with self._lock:
+            if self._error is not None:
+                return
+            self._error = error
+            if self._socket is not None:
+                _shut_down(self._socket)
+
+    def deadline(self) -> float | None:
+        """When the call's next limit passes; None before it started and after it ended."""
+        return self._limit
+
+    def expire(self, now: float) -> None:
+        """Cuts the call if its limit has passed."""
+        if self._limit is not None and now > self._limit:
+            self.cut(self._late(now))
+
+    @property
+    def error(self) -> GoblinError | None:
+        """What the call was cut with."""
+        return self._error
+
+    def check(self) -> None:
+        """Raises what the call was cut with, or TimedOut when a limit has passed."""
+        self.expire(time.monotonic())
+        if self._error is not None:
+            raise self._error
+
+    # The rest belongs to the thread that runs the call.
+
+    def start(self, deadlines: Deadlines, name: str) -> None:
+        """`name` is the provider's, for messages."""
+        self._deadlines, self._name = deadlines, name
+        self._started = time.monotonic()
+        self._total_at = self._started + deadlines.total
+        self.enter("first_token")
+        self.check()
+
+    def enter(self, phase: Phase) -> None:
+        """A new phase begins, with its own limit."""
+        seconds = {"connect": self._deadlines.connect, "first_token": self._deadlines.first_token}.get(
+            phase, self._deadlines.stall
+        )
+        self.phase = phase
+        self._limit = min(time.monotonic() + seconds, self._total_at)
+
+    def first_token(self) -> None:
+        if self.ttft_s is None:
+            self.ttft_s = time.monotonic() - self._started
+
+    def pause(self) -> None:
+        """The answer's reader is busy with what it got: only the total limit counts."""
+        self._limit = self._total_at
+
+    def drain(self) -> None:
+        self._limit = time.monotonic() + DRAIN_S
+
+    def attach(self, connection: socket.socket | None) -> None:
+        """What to shut down from now on. Raises what the call was cut with in the meantime."""
+        with self._lock:
+            self._socket = connection
+            if self._error is None:
+                return
+            if connection is not None:
+                _shut_down(connection)
+            raise self._error
+
+    def finish(self) -> None:
+        """The connection may serve another call now."""
+        with self._lock:
+            self._socket = None
+        self._limit = None
+
+    def late(self) -> TimedOut:
+        """The error of a limit that the socket itself has noticed."""
+        return self._late(time.monotonic())
+
+    def _late(self, now: float) -> TimedOut:
+        phase: Phase = "total" if now >= self._total_at else self.phase
+        seconds = {
+            "connect": self._deadlines.connect,
+            "first_token": self._deadlines.first_token,
+            "stall": self._deadlines.stall,
+            "total": self._deadlines.total,
+        }[phase]
+        return TimedOut(f"{self._name} {_WHAT[phase]} within {seconds:g} s", phase)
+
+
+def _shut_down(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # SSLSocket.shutdown would first forget its session
+
+
+class Watchdog:
+    """One thread that cuts calls whose limits pass while their own threads wait. It starts with the first call."""
+
+    def __init__(self, interval_s: float = 0.25) -> None:
+        self._interval_s = interval_s
+        self._live: set[Control] = set()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, control: Control) -> None:
+        with self._wake:
+            self._live.add(control)
+            if self._thread is None or not self._thread.is_alive():  # the second after a fork
+                self._thread = threading.Thread(target=self._run, name="call-watchdog", daemon=True)
+                self._thread.start()
+            elif len(self._live) == 1:
+                self._wake.notify()
+
+    def forget(self, control: Control) -> None:
+        with self._wake:
+            self._live.discard(control)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait(self._interval_s if self._live else None)
+                live = tuple(self._live)
+            now = time.monotonic()
+            for control in live:
+                control.expire(now)

@@ -1,0 +1,77 @@
+"""What is said to a model and what comes back, free of any dialect. Values only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+FinishReason: TypeAlias = Literal["stop", "length", "filtered", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One call. `max_output_tokens` bounds all output, reasoning included.
+
+    `reasoning` False suppresses it in the way of the dialect.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    max_output_tokens: int
+    reasoning: bool = False
+    temperature: float | None = None
+    idempotency_key: str | None = None  # sent to providers whose row names a header for it
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens in normal form: `input` includes both cache counts, `output` includes `reasoning`."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of reasoning text; never part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The vendor says that its answer is over; `detail` is its own word for why."""
+
+    reason: FinishReason
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tokens as the vendor counted them; the last one wins. One that comes before Finish is a running total.
+
+    `model` is the name that the vendor gives to what answered.
+    """
+
+    usage: Usage
+    model: str | None = None
+
+
+Event: TypeAlias = Text | Thought | Finish | Report
+Events: TypeAlias = Sequence[Event]

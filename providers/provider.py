@@ -1,0 +1,109 @@
+"""A provider and its models as values: catalog row, settings and environment, made one by the registry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from goblin.errors import NotFound
+from goblin.settings import TaskClass
+from providers.name import nearest
+from providers.price import Price
+from providers.wire.complaint import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Limits of one call, in seconds. `stall` is the longest silence between two pieces of an answer."""
+
+    connect: float
+    first_token: float
+    stall: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is believed of a provider before it is measured."""
+
+    ttft_s: float
+    tokens_per_second: float
+    success_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`context` and `max_output` in tokens, None = not known; `price` None = not known, so not eligible.
+
+    `reasoning` says that it can reason, and that this can be asked for or against. `quirks` win over the provider's.
+    """
+
+    id: str
+    context: int | None = None
+    max_output: int | None = None
+    classes: frozenset[TaskClass] = frozenset(("fast", "reasoning"))
+    reasoning: bool = False
+    price: Price | None = None
+    quirks: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """`quirks` is what the dialect must do differently for it; the catalog's README names every key.
+
+    `obstacle` is why nothing can be asked of it; `discovers` means that its models are those it is found to serve.
+    Limits: requests and tokens per rolling minute, calls at once; None = none known.
+    """
+
+    id: str
+    name: str
+    dialect: str
+    base_url: str
+    auth: str = "bearer"
+    key: SecretStr | None = None
+    needs_key: bool = True
+    enabled: bool = True
+    local: bool = False
+    priority: int = 100
+    models: tuple[Model, ...] = ()
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    deadlines: Deadlines = Deadlines(5, 60, 30, 600)
+    retry_count: int = 1
+    quirks: Mapping[str, Any] = field(default_factory=dict)
+    prior: Prior = Prior(0.8, 60, 0.98)
+    chat_path: str | None = None  # None = the dialect's own
+    stream_path: str | None = None
+    models_path: str | None = None
+    rules: tuple[Rule, ...] = ()  # how its error answers differ from its dialect's
+    discovers: bool = False
+    obstacle: str | None = None
+    _by_id: Mapping[str, Model] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_id", {model.id: model for model in self.models})
+
+    @property
+    def ready(self) -> bool:
+        return self.why_not() is None
+
+    def why_not(self) -> str | None:
+        """Why no call can be sent, with the cure; None when one can."""
+        if self.obstacle is not None or self.models:
+            return self.obstacle
+        return (
+            f"no model found at {self.base_url}"
+            if self.discovers
+            else f"no model named: set providers.{self.id}.models"
+        )
+
+    def known(self, model_id: str) -> Model | None:
+        return self._by_id.get(model_id)
+
+    def model(self, model_id: str) -> Model:
+        """Raises NotFound with the nearest names."""
+        if (model := self._by_id.get(model_id)) is not None:
+            return model
+        raise NotFound(f"{self.id} has no model {model_id!r}{nearest(model_id, self._by_id)}")

@@ -1,0 +1,247 @@
+"""All providers of this installation: catalog rows, the operator's settings over them, keys from the environment.
+
+Reading only: nothing is asked of any server here. Local models are found by `providers/discover.py`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from goblin import clock
+from goblin.errors import ConfigError, NotFound
+from goblin.settings import ModelSettings, ProviderSettings, Settings, TaskClass
+from providers import price
+from providers.name import nearest
+from providers.provider import Deadlines, Model, Prior, Provider
+from providers.row import DialectName, ModelRow, Row, rows
+from providers.wire.spoken import SPOKEN
+
+__all__ = ["Deadlines", "Model", "Prior", "Provider", "Registry", "load"]
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_SENDABLE = re.compile(r"[!-~]+")
+_KEYED = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4", "gcp-oauth")
+_UNSUPPORTED = ("sigv4", "gcp-oauth")
+_EITHER: frozenset[TaskClass] = frozenset(("fast", "reasoning"))
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """`providers` holds all of them, also the disabled and those without a key: `why_not` says what they lack."""
+
+    providers: Mapping[str, Provider]
+
+    def get(self, provider_id: str) -> Provider:
+        """Raises NotFound with the nearest names."""
+        if (provider := self.providers.get(provider_id)) is not None:
+            return provider
+        raise NotFound(f"unknown provider {provider_id!r}{nearest(provider_id, self.providers)}")
+
+    def candidates(self) -> tuple[tuple[Provider, Model], ...]:
+        """Every model of every provider, by priority, then name; whether it can serve now is for others to say."""
+        ordered = sorted(self.providers.values(), key=lambda provider: (provider.priority, provider.id))
+        return tuple((provider, model) for provider in ordered for model in provider.models)
+
+    def with_models(self, found: Mapping[str, Iterable[Model]]) -> "Registry":
+        """The same registry in which the named providers serve other models."""
+        changed = {name: replace(self.get(name), models=tuple(models)) for name, models in found.items()}
+        return Registry({**self.providers, **changed})
+
+
+def load(settings: Settings, environ: Mapping[str, str], now: datetime | None = None) -> Registry:
+    """The registry for these settings, with the prices of `now`. Raises ConfigError with the cure."""
+    catalog = rows(settings.catalog)
+    moment = now or clock.now()
+    known = {name: row for name, row in catalog.items() if name not in settings.providers}
+    own = {name: _row(name, said, catalog) for name, said in settings.providers.items()}
+    built = {
+        name: _provider(name, row, settings.providers.get(name, ProviderSettings()), environ, moment)
+        for name, row in {**known, **own}.items()
+    }
+    return Registry(dict(sorted(built.items())))
+
+
+def _row(name: str, said: ProviderSettings, catalog: Mapping[str, Row]) -> Row:
+    if said.dialect is not None and said.dialect not in get_args(DialectName):
+        raise ConfigError(f"providers.{name}.dialect {said.dialect!r} is unknown{nearest(said.dialect, SPOKEN)}")
+    row = catalog.get(name)
+    if row is not None:
+        return row.model_copy(update={"dialect": said.dialect}) if said.dialect is not None else row
+    if said.base_url is None:
+        raise ConfigError(
+            f"providers.{name} is not in the catalog{nearest(name, catalog)} (a provider of your own needs a base_url)"
+        )
+    auth = "bearer-optional" if said.api_key is None else _AUTH.get(said.dialect or "openai", "bearer")
+    return Row.model_validate(
+        {"name": name, "dialect": said.dialect or "openai", "base_url": said.base_url, "auth": auth}
+    )
+
+
+_AUTH = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+
+
+def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str, str], now: datetime) -> Provider:
+    local = row.local if said.local is None else said.local
+    row = row.model_copy(update={"local": local})
+    key = _key(row, said, environ)
+    filled, missing = _fill(row, said, environ)
+    enabled = row.enabled if said.enabled is None else said.enabled
+    models = _models(name, row, said, now)
+    return Provider(
+        id=name,
+        name=row.name,
+        dialect=row.dialect,
+        base_url=_base_url(name, row, said, environ, filled),
+        auth=row.auth,
+        key=key,
+        needs_key=row.auth in _KEYED,
+        enabled=enabled,
+        local=local,
+        priority=said.priority or row.priority,
+        models=models,
+        rpm=said.rpm or row.rpm,
+        tpm=said.tpm or row.tpm,
+        concurrency=said.concurrency or row.concurrency,
+        deadlines=_deadlines(row, said),
+        retry_count=row.retry_count if said.retry_count is None else said.retry_count,
+        quirks=_quirks(row),
+        prior=Prior(row.prior.ttft_s, row.prior.tokens_per_second, row.prior.success_rate),
+        chat_path=_filled(row.chat_path, filled),
+        stream_path=_filled(row.stream_path, filled),
+        models_path=_filled(row.models_path, filled),
+        rules=tuple(error.rule() for error in row.errors),
+        discovers=row.is_discovered and not said.models and not row.models,
+        obstacle=_obstacle(name, row, key, enabled, missing),
+    )
+
+
+def _obstacle(name: str, row: Row, key: SecretStr | None, enabled: bool, missing: tuple[str, ...]) -> str | None:
+    if not enabled:
+        return "disabled"
+    if row.dialect not in SPOKEN:
+        return f"its dialect ({row.dialect}) is not spoken here"
+    if row.auth in _UNSUPPORTED:
+        return f"its authentication ({row.auth}) is not supported"
+    if missing:
+        ways = (f"set {' or '.join((*row.needs.get(one, ()), f'providers.{name}.variables.{one}'))}" for one in missing)
+        return f"needs {', '.join(missing)}: {'; '.join(ways)}"
+    if key is None and row.auth in _KEYED:
+        return f"no key: set {row.key_env or f'providers.{name}.api_key'}"
+    return None
+
+
+def _key(row: Row, said: ProviderSettings, environ: Mapping[str, str]) -> SecretStr | None:
+    found = {"api_key": said.api_key.get_secret_value()} if said.api_key is not None else {}
+    names = (row.key_env or "", *row.key_env_alternatives)
+    found.update((name, environ[name]) for name in names if name in environ)
+    for name, value in found.items():
+        if not (value := value.strip()):
+            continue
+        if not _SENDABLE.fullmatch(value):
+            raise ConfigError(f"{name} for {row.name} holds characters that no HTTP header may carry")
+        return SecretStr(value)
+    return None
+
+
+def _fill(row: Row, said: ProviderSettings, environ: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Values for placeholders, and the names of those that have none."""
+    filled: dict[str, str] = {}
+    for name, variables in row.needs.items():
+        value = said.variables.get(name) or next((environ[one] for one in variables if environ.get(one)), None)
+        if value is not None:
+            filled[name] = value
+    return {**said.variables, **filled}, tuple(name for name in row.needs if name not in filled)
+
+
+def _filled(path: str | None, values: Mapping[str, str]) -> str | None:
+    return None if path is None else _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), path)
+
+
+def _base_url(
+    name: str, row: Row, said: ProviderSettings, environ: Mapping[str, str], values: Mapping[str, str]
+) -> str:
+    """The operator's URL, else the environment's, else the catalog's. One without a path takes the catalog's path."""
+    given = said.base_url or (environ.get(row.base_url_env) if row.base_url_env is not None else None)
+    url = (_filled(given or row.base_url, values) or "").rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+        raise ConfigError(f"providers.{name}.base_url {url!r} is not an http(s) address without credentials")
+    return url + urlsplit(row.base_url).path.rstrip("/") if given and not parts.path else url
+
+
+def _deadlines(row: Row, said: ProviderSettings) -> Deadlines:
+    total = said.timeout or row.deadlines.total
+    return Deadlines(
+        connect=min(said.connect_timeout or row.deadlines.connect, total),
+        first_token=min(said.first_token_timeout or row.deadlines.first_token, total),
+        stall=min(said.stall_timeout or row.deadlines.stall, total),
+        total=total,
+    )
+
+
+def _quirks(row: Row) -> Mapping[str, Any]:
+    """What dialects read, under the names that they read; absent is absent."""
+    quirks = {
+        "stream_usage": row.stream_usage,
+        "max_tokens_field": row.max_tokens_field,
+        "idempotency_header": row.idempotency_header,
+        "version": row.version,
+        "headers": {name.lower(): value for name, value in row.headers.items()} or None,
+        "body": row.body or None,
+        "reasoning_on": row.reasoning.on,
+        "reasoning_off": row.reasoning.off,
+        "reasoning_always": row.reasoning.always or None,
+        "reasoning_temperature": None if row.reasoning.temperature else False,
+        "temperature": None if row.temperature else False,
+    }
+    return {name: value for name, value in quirks.items() if value is not None}
+
+
+def _models(name: str, row: Row, said: ProviderSettings, now: datetime) -> tuple[Model, ...]:
+    if not said.models:
+        return tuple(_model(row, one, said, now) for one in row.models if one.kind == "chat" and not _retired(one, now))
+    models: dict[str, Model] = {}
+    for one in said.models:
+        wanted = ModelSettings(id=one) if isinstance(one, str) else one
+        if wanted.id in models:
+            raise ConfigError(f"providers.{name}.models names {wanted.id!r} twice")
+        models[wanted.id] = _wanted(row, wanted, said, now)
+    return tuple(models.values())
+
+
+def _retired(model: ModelRow, now: datetime) -> bool:
+    return model.retires is not None and now.date() >= model.retires
+
+
+def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> Model:
+    quirks = {
+        "reasoning_on": model.reasoning_on,
+        "reasoning_off": model.reasoning_off,
+        "temperature": None if model.temperature else False,
+    }
+    return Model(
+        id=model.id,
+        context=said.max_tokens or model.context,
+        max_output=model.max_output,
+        classes=frozenset(model.classes),
+        reasoning=model.reasoning,
+        price=price.find(row, model.id, said, now),
+        quirks={key: value for key, value in quirks.items() if value is not None},
+    )
+
+
+def _wanted(row: Row, wanted: ModelSettings, said: ProviderSettings, now: datetime) -> Model:
+    """A model that the operator names: the catalog's, if it has it, with what is said over it."""
+    listed = row.model(wanted.id)
+    model = _model(row, listed or ModelRow(id=wanted.id), said, now)
+    return replace(
+        model,
+        context=wanted.context or model.context,
+        max_output=wanted.max_output or model.max_output,
+        classes=frozenset(wanted.classes) if wanted.classes else _EITHER,
+    )

@@ -1,0 +1,202 @@
+"""The catalog: one TOML file per provider, its name the provider's id. Reads and checks; its README explains."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from goblin.errors import ConfigError
+from goblin.settings import TaskClass
+from providers.errors import ANSWERED
+from providers.name import nearest
+from providers.wire.complaint import Rule
+
+DialectName = Literal[
+    "openai", "anthropic", "gemini", "ollama", "cohere", "replicate", "bedrock", "cloudflare", "vectorize", "embeddings"
+]
+Auth = Literal["bearer", "bearer-optional", "x-api-key", "x-goog-api-key", "api-key", "none", "sigv4", "gcp-oauth"]
+Usd = str | float
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Reasoning(Part):
+    """What is merged into a request's body so that a model reasons, or does not."""
+
+    on: dict[str, Any] | None = None
+    off: dict[str, Any] | None = None
+    always: bool = Field(False, description="every model takes these, not only those marked as reasoning")
+    temperature: bool = Field(True, description="a temperature may be sent while a model reasons")
+    output: str | None = Field(None, description="where reasoning text comes back; for readers")
+
+
+class ErrorRow(Part):
+    """An error answer that means something else here than in the dialect; every given condition must hold."""
+
+    meaning: str
+    status: tuple[int, ...] = ()
+    names: tuple[str | int, ...] = Field((), description="codes, types or reasons")
+    contains: tuple[str, ...] = Field((), description="words of the message; one hit is enough")
+
+    def rule(self) -> Rule:
+        names = frozenset(str(name).lower() for name in self.names)
+        return Rule(
+            ANSWERED[self.meaning], frozenset(self.status), names, tuple(words.lower() for words in self.contains)
+        )
+
+
+class ModelRow(Part):
+    """Tokens, USD (or CNY) per million tokens. Only models of kind chat become candidates."""
+
+    id: str
+    kind: Literal["chat", "embedding", "rerank"] = "chat"
+    context: int | None = Field(None, gt=0)
+    max_output: int | None = Field(None, gt=0)
+    classes: tuple[TaskClass, ...] = ("fast", "reasoning")
+    reasoning: bool = False
+    reasoning_on: dict[str, Any] | None = None
+    reasoning_off: dict[str, Any] | None = None
+    temperature: bool = True
+    input_usd_mtok: Usd | None = None
+    output_usd_mtok: Usd | None = None
+    cached_input_usd_mtok: Usd | None = None
+    input_cny_mtok: Usd | None = None
+    output_cny_mtok: Usd | None = None
+    dimensions: int | None = None
+    retires: date | None = None
+    source: str | None = None
+
+
+class DeadlineRow(Part):
+    """Seconds."""
+
+    connect: float = Field(5, gt=0)
+    first_token: float = Field(60, gt=0)
+    stall: float = Field(30, gt=0)
+    total: float = Field(600, gt=0)
+
+
+class PriorRow(Part):
+    ttft_s: float = Field(0.8, gt=0)
+    tokens_per_second: float = Field(60, gt=0)
+    success_rate: float = Field(0.98, ge=0, le=1)
+
+
+class Row(Part):
+    """A provider as its file says it."""
+
+    name: str
+    dialect: DialectName = "openai"
+    base_url: str
+    base_url_env: str | None = Field(None, description="an environment variable that replaces base_url")
+    base_url_alternatives: tuple[str, ...] = ()
+    needs: Mapping[str, tuple[str, ...]] = Field(
+        {}, description="placeholder -> environment variables that may fill it"
+    )
+    chat_path: str | None = None
+    stream_path: str | None = None
+    models_path: str | None = None
+    embeddings_path: str | None = None
+    rerank_path: str | None = None
+    key_env: str | None = None
+    key_env_alternatives: tuple[str, ...] = ()
+    auth: Auth = "bearer"
+    local: bool = False
+    free: bool | None = Field(None, description="calls cost nothing; as `local` says when absent")
+    discover: bool | None = Field(
+        None, description="its models are those found on the server; as `local` says when absent"
+    )
+    enabled: bool = True
+    priority: int = Field(100, ge=1)
+    rpm: int | None = Field(None, gt=0)
+    tpm: int | None = Field(None, gt=0)
+    concurrency: int | None = Field(None, gt=0)
+    retry_count: int = Field(1, ge=0)
+    deadlines: DeadlineRow = DeadlineRow()
+    prior: PriorRow = PriorRow()
+    stream_usage: Literal["include_usage", "always", "x_groq", "after"] | None = None
+    max_tokens_field: str | None = None
+    temperature: bool = True
+    idempotency_header: str | None = None
+    version: str | None = None
+    headers: Mapping[str, str] = {}
+    body: Mapping[str, Any] = Field({}, description="merged into every request")
+    reasoning: Reasoning = Reasoning()
+    errors: tuple[ErrorRow, ...] = ()
+    genai_prices: str | None = Field(None, description="provider id in genai-prices")
+    batch: str | None = None
+    rate_limit_headers: tuple[str, ...] = ()
+    alt_dialects: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    models: tuple[ModelRow, ...] = ()
+
+    @property
+    def is_free(self) -> bool:
+        return self.local if self.free is None else self.free
+
+    @property
+    def is_discovered(self) -> bool:
+        return self.local if self.discover is None else self.discover
+
+    def model(self, model_id: str) -> ModelRow | None:
+        return next((model for model in self.models if model.id == model_id), None)
+
+
+def rows(folder: Path | None = None) -> Mapping[str, Row]:
+    """The shipped catalog, with the operator's own files over it: a file of the same name replaces the shipped row.
+
+    Raises ConfigError with the file, the key and the nearest known key.
+    """
+    if folder is None:
+        return _shipped()
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"catalog = {str(folder)!r} is not a folder")
+    return {**_shipped(), **{path.stem: parse(path.read_text(), str(path)) for path in sorted(folder.glob("*.toml"))}}
+
+
+@cache
+def _shipped() -> Mapping[str, Row]:
+    found = sorted(files("providers").joinpath("catalog").iterdir(), key=lambda entry: entry.name)
+    return {
+        entry.name.removesuffix(".toml"): parse(entry.read_text(encoding="utf-8"), f"catalog/{entry.name}")
+        for entry in found
+        if entry.name.endswith(".toml")
+    }
+
+
+def parse(content: str, place: str) -> Row:
+    """One catalog file. `place` names it in errors (ConfigError)."""
+    try:
+        row = Row.model_validate(tomllib.loads(content))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{place} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {_explain(error)}") from error
+    for error_row in row.errors:
+        if error_row.meaning not in ANSWERED:
+            raise ConfigError(
+                f"{place}: errors.meaning {error_row.meaning!r} is unknown{nearest(error_row.meaning, ANSWERED)}"
+            )
+    return row
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys((Row, ModelRow, Reasoning, ErrorRow, DeadlineRow, PriorRow))
+        return f"unknown key {where}{nearest(str(first['loc'][-1]), known)}"
+    return f"{where}: {first['msg']}"
+
+
+def _keys(parts: Iterable[type[Part]]) -> set[str]:
+    return {key for part in parts for key in part.model_fields}

@@ -1,0 +1,170 @@
+"""The Messages API. Sent as version 2023-06-01, the one that takes a temperature."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from providers.errors import (
+    BadCredentials,
+    BrokenStream,
+    Overloaded,
+    ProviderFault,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    UnknownModel,
+)
+from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.provider import Provider
+from providers.wire import dialect, sse
+from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.dialect import HttpRequest
+from providers.wire.field import count, load, text, tree
+from providers.wire.openai import OpenAi
+
+VERSION = "2023-06-01"
+
+RULES = (
+    rule(QuotaSpent, "billing_error", "enforced_spend_limit_reached", "contract_spend_limit_reached"),
+    rule(QuotaSpent, status=(400,), contains=("credit balance", "spend limit", "usage limit")),
+    rule(BadCredentials, "authentication_error", "permission_error"),
+    rule(UnknownModel, "not_found_error"),
+    rule(Overloaded, "overloaded_error"),
+    rule(Throttled, "rate_limit_error"),
+    rule(ServerError, "api_error", "timeout_error"),
+    TOO_LONG,
+)
+
+_REASONS: Mapping[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "filtered",
+    "tool_use": "tool",
+}
+
+
+class Anthropic:
+    def request(self, provider: Provider, chat: Chat) -> HttpRequest:
+        ways = dialect.quirks(provider, chat.model)
+        body: dict[str, Any] = {
+            "model": chat.model,
+            "max_tokens": chat.max_output_tokens,
+            "messages": [
+                {"role": message.role, "content": message.content}
+                for message in chat.messages
+                if message.role != "system"
+            ],
+            "stream": True,
+        }
+        if system := "\n\n".join(message.content for message in chat.messages if message.role == "system"):
+            body["system"] = system
+        wish = dialect.reasoning(provider, chat, {"thinking": {"type": "adaptive"}}, {"thinking": {"type": "disabled"}})
+        if _affords(wish, chat.max_output_tokens):
+            body = dialect.patched(body, wish)
+        thinks = tree(body.get("thinking")).get("type") in ("enabled", "adaptive")
+        if chat.temperature is not None and not thinks and dialect.takes_temperature(provider, chat):
+            body["temperature"] = chat.temperature
+        more = {"anthropic-version": ways.get("version", VERSION), **ways.get("headers", {})}
+        return HttpRequest(
+            "POST",
+            dialect.url(provider, provider.chat_path or "/v1/messages", chat.model),
+            dialect.headers(provider, "text/event-stream", more),
+            json.dumps(dialect.patched(body, ways.get("body", {}))).encode(),
+        )
+
+    def decoder(self, provider: Provider) -> "Decoder":
+        return Decoder(provider)
+
+    def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+        return judge(provider.name, read(status, headers, body), provider.rules, RULES, dialect.key(provider))
+
+    def models_request(self, provider: Provider) -> HttpRequest | None:
+        if provider.models_path is None:
+            return None
+        more = {"anthropic-version": provider.quirks.get("version", VERSION)}
+        return HttpRequest(
+            "GET", dialect.url(provider, provider.models_path), dialect.headers(provider, "application/json", more)
+        )
+
+    def parse_models(self, body: bytes) -> tuple[str, ...]:
+        return OpenAi().parse_models(body)
+
+
+def _affords(wish: Mapping[str, Any], max_tokens: int) -> bool:
+    """A thinking budget must be smaller than the output limit, else the request is refused."""
+    return count(tree(wish.get("thinking")).get("budget_tokens")) < max_tokens
+
+
+class Decoder:
+    __slots__ = ("_input", "_model", "_provider", "_reason", "_stream", "done")
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._stream = sse.Stream()
+        self._input: dict[str, Any] = {}
+        self._model: str | None = None
+        self._reason: str | None = None
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        out: list[Event] = []
+        for _, payload in self._stream.feed(data):
+            self._take(load(payload), out)
+        return out
+
+    def end(self) -> list[Event]:
+        out: list[Event] = []
+        for _, payload in self._stream.end():
+            self._take(load(payload), out)
+        if self._reason is None:
+            raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
+        return out
+
+    def _take(self, event: dict[str, Any], out: list[Event]) -> None:
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            self._speak(tree(event.get("delta")), out)
+        elif kind == "content_block_start":  # empty, unless a server opens a block with its first words
+            self._speak(tree(event.get("content_block")), out)
+        elif kind == "message_start":
+            message = tree(event.get("message"))
+            self._input = tree(message.get("usage"))
+            self._model = text(message.get("model")) or None
+        elif kind == "message_delta":
+            self._close(event, out)
+        elif kind == "message_stop":
+            self.done = True
+        elif kind == "error" or "error" in event:
+            complaint = understand(event, 200)
+            raise judge(self._provider.name, complaint, self._provider.rules, RULES, dialect.key(self._provider))
+
+    def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
+        if words := text(delta.get("text")):
+            out.append(Text(words))
+        elif thought := text(delta.get("thinking")):
+            out.append(Thought(thought))
+
+    def _close(self, event: dict[str, Any], out: list[Event]) -> None:
+        """Counts are reported with the reason for the end: before it, the output count is no more than a beginning."""
+        reason = text(tree(event.get("delta")).get("stop_reason"))
+        self._input = {
+            **self._input,
+            **{name: value for name, value in tree(event.get("usage")).items() if value is not None},
+        }
+        if reason and self._reason is None:
+            self._reason = reason
+            out.append(Finish(_REASONS.get(reason, "stop"), reason))
+        if self._reason is not None:
+            out.append(Report(usage_of(self._input), self._model))
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """`input_tokens` leaves out what was read from and written to the cache."""
+    read_, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
+    output = count(usage.get("output_tokens"))
+    details = tree(usage.get("output_tokens_details"))
+    reasoning = count(details.get("thinking_tokens")) or count(details.get("reasoning_tokens"))
+    return Usage(count(usage.get("input_tokens")) + read_ + written, read_, written, output, min(output, reasoning))

@@ -1,0 +1,104 @@
+"""What a dialect is: values to bytes and bytes to values, without IO. `providers/call.py` carries them over HTTP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from providers.errors import ProviderFault
+from providers.message import Chat, Event
+from providers.provider import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """The key is in the headers and nowhere else."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class Decoder(Protocol):
+    """One answer, fed in pieces. Where the pieces were cut changes nothing."""
+
+    @property
+    def done(self) -> bool:
+        """The vendor's own terminator was read: nothing that counts can follow."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Raises the ProviderFault that the vendor reports inside its stream, or Malformed."""
+
+    def end(self) -> list[Event]:
+        """What was still held back when the bytes ended. Raises BrokenStream unless the answer is whole."""
+
+
+class Dialect(Protocol):
+    """Stateless; what differs between two providers of one dialect is read from their rows."""
+
+    def request(self, provider: Provider, chat: Chat) -> HttpRequest: ...
+
+    def decoder(self, provider: Provider) -> Decoder: ...
+
+    def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+        """The meaning of an error answer. Header names are lower-case."""
+
+    def models_request(self, provider: Provider) -> HttpRequest | None:
+        """How to ask which models are served; None when the provider does not tell."""
+
+    def parse_models(self, body: bytes) -> tuple[str, ...]:
+        """Ids of models that answer chats. Raises Malformed."""
+
+
+def url(provider: Provider, path: str, model: str = "") -> str:
+    return provider.base_url.rstrip("/") + path.replace("{model}", quote(model, safe=""))
+
+
+def key(provider: Provider) -> str | None:
+    return provider.key.get_secret_value() if provider.key is not None else None
+
+
+def headers(provider: Provider, accept: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Headers of any request to a provider, its credentials among them."""
+    said = {"content-type": "application/json", "accept": accept, **(more or {})}
+    if (secret := key(provider)) is not None:
+        if provider.auth in ("bearer", "bearer-optional"):
+            said["authorization"] = f"Bearer {secret}"
+        elif provider.auth != "none":
+            said[provider.auth] = secret
+    return said
+
+
+def quirks(provider: Provider, model_id: str) -> Mapping[str, Any]:
+    """The provider's quirks, with the model's own over them."""
+    model = provider.known(model_id)
+    return {**provider.quirks, **model.quirks} if model is not None and model.quirks else provider.quirks
+
+
+def reasoning(provider: Provider, chat: Chat, on: Mapping[str, Any], off: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What to add to the body so that the model reasons, or does not.
+
+    Nothing for a model that is not known to take such a wish, unless the row says that all of them do. `on` and `off`
+    are the dialect's ways, where the row has none.
+    """
+    model, ways = provider.known(chat.model), quirks(provider, chat.model)
+    if not (model is not None and model.reasoning) and not ways.get("reasoning_always"):
+        return {}
+    way: Mapping[str, Any] = ways.get("reasoning_on", on) if chat.reasoning else ways.get("reasoning_off", off)
+    return way
+
+
+def takes_temperature(provider: Provider, chat: Chat) -> bool:
+    """Some models refuse any temperature, some only while they reason."""
+    ways = quirks(provider, chat.model)
+    return bool(ways.get("temperature", True)) and not (chat.reasoning and ways.get("reasoning_temperature") is False)
+
+
+def patched(body: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with `patch` merged in, branch by branch."""
+    merged = dict(body)
+    for name, value in patch.items():
+        old = merged.get(name)
+        merged[name] = patched(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged

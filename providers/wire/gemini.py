@@ -1,0 +1,162 @@
+"""generateContent, streamed: every event is a partial answer, and there is no terminator, the stream just ends."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from providers.errors import (
+    BadCredentials,
+    BrokenStream,
+    ContentFiltered,
+    Malformed,
+    Overloaded,
+    ProviderFault,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    UnknownModel,
+)
+from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.provider import Provider
+from providers.wire import dialect, sse
+from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.dialect import HttpRequest
+from providers.wire.field import count, entries, load, text, tree
+
+STREAM_PATH = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
+
+RULES = (
+    rule(BadCredentials, "api_key_invalid", "unauthenticated", "permission_denied"),
+    rule(BadCredentials, status=(400,), contains=("api key not valid", "api key expired")),
+    rule(QuotaSpent, status=(200, 429), contains=("perday", "per day")),
+    rule(Throttled, "resource_exhausted"),
+    rule(Overloaded, "unavailable"),
+    rule(UnknownModel, "not_found"),
+    rule(ServerError, "internal", "deadline_exceeded"),
+    TOO_LONG,
+    rule(ContentFiltered, "safety", "prohibited_content"),
+)
+
+_REASONS: Mapping[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    **dict.fromkeys(("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII", "IMAGE_SAFETY"), "filtered"),
+    **dict.fromkeys(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"), "tool"),
+}
+_ON = {"generationConfig": {"thinkingConfig": {"includeThoughts": True, "thinkingBudget": -1}}}
+_OFF = {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}
+
+
+class Gemini:
+    def request(self, provider: Provider, chat: Chat) -> HttpRequest:
+        ways = dialect.quirks(provider, chat.model)
+        settings: dict[str, Any] = {"maxOutputTokens": chat.max_output_tokens}
+        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
+            settings["temperature"] = chat.temperature
+        body: dict[str, Any] = {
+            "contents": [
+                {"role": "model" if message.role == "assistant" else "user", "parts": [{"text": message.content}]}
+                for message in chat.messages
+                if message.role != "system"
+            ],
+            "generationConfig": settings,
+        }
+        if system := [{"text": message.content} for message in chat.messages if message.role == "system"]:
+            body["systemInstruction"] = {"parts": system}
+        body = dialect.patched(body, dialect.reasoning(provider, chat, _ON, _OFF))
+        return HttpRequest(
+            "POST",
+            dialect.url(provider, provider.stream_path or STREAM_PATH, chat.model),
+            dialect.headers(provider, "text/event-stream", ways.get("headers")),
+            json.dumps(dialect.patched(body, ways.get("body", {}))).encode(),
+        )
+
+    def decoder(self, provider: Provider) -> "Decoder":
+        return Decoder(provider)
+
+    def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+        return judge(provider.name, read(status, headers, body), provider.rules, RULES, dialect.key(provider))
+
+    def models_request(self, provider: Provider) -> HttpRequest | None:
+        if provider.models_path is None:
+            return None
+        return HttpRequest(
+            "GET", dialect.url(provider, provider.models_path), dialect.headers(provider, "application/json")
+        )
+
+    def parse_models(self, body: bytes) -> tuple[str, ...]:
+        rows = load(body).get("models")
+        if not isinstance(rows, list):
+            raise Malformed("the list of models has none of the known forms")
+        chatting = (
+            row
+            for row in map(tree, rows)
+            if "generateContent" in entries(row.get("supportedGenerationMethods", ["generateContent"]))
+        )
+        ids = (text(row.get("name")).removeprefix("models/") for row in chatting)
+        return tuple(name for name in ids if name and "embed" not in name)
+
+
+class Decoder:
+    __slots__ = ("_finished", "_provider", "_report", "_stream", "done")
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._stream = sse.Stream()
+        self._report: Report | None = None
+        self._finished = False
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        out: list[Event] = []
+        for _, payload in self._stream.feed(data):
+            self._take(load(payload), out)
+        return out
+
+    def end(self) -> list[Event]:
+        out: list[Event] = []
+        for _, payload in self._stream.end():
+            self._take(load(payload), out)
+        if not self._finished and self._stream.stray:  # an error that came as plain JSON
+            self._take(load(bytes(self._stream.stray)), out)
+        if not self._finished:
+            raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
+        return out
+
+    def _take(self, answer: dict[str, Any], out: list[Event]) -> None:
+        if "error" in answer:
+            complaint = understand(answer, 200)
+            raise judge(self._provider.name, complaint, self._provider.rules, RULES, dialect.key(self._provider))
+        candidates = entries(answer.get("candidates"))
+        candidate = tree(candidates[0]) if candidates else {}
+        parts = map(tree, entries(tree(candidate.get("content")).get("parts")))
+        out.extend(
+            Thought(words) if part.get("thought") is True else Text(words)
+            for part in parts
+            if (words := text(part.get("text")))
+        )
+        blocked = text(tree(answer.get("promptFeedback")).get("blockReason"))
+        if reason := text(candidate.get("finishReason")) or blocked:
+            self._finish("filtered" if blocked else _REASONS.get(reason, "stop"), reason, out)
+        if isinstance(usage := answer.get("usageMetadata"), dict):
+            self._report = Report(usage_of(usage), text(answer.get("modelVersion")) or None)
+        if self._finished and self._report is not None:  # before the end, counts are no more than a beginning
+            out.append(self._report)
+            self._report = None
+
+    def _finish(self, reason: FinishReason, word: str, out: list[Event]) -> None:
+        if not self._finished:
+            self._finished = True
+            out.append(Finish(reason, word))
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """Thoughts are counted beside the answer, tool prompts beside the prompt."""
+    thoughts = count(usage.get("thoughtsTokenCount"))
+    prompt = count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount"))
+    return Usage(
+        input=prompt,
+        cache_read=min(prompt, count(usage.get("cachedContentTokenCount"))),
+        output=count(usage.get("candidatesTokenCount")) + thoughts,
+        reasoning=thoughts,
+    )

@@ -1,0 +1,208 @@
+"""Chat completions, as OpenAI and most others speak it. What a provider does differently stands in its row."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from providers.errors import (
+    BadCredentials,
+    BrokenStream,
+    ContentFiltered,
+    ContextTooLong,
+    Malformed,
+    Overloaded,
+    ProviderFault,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    UnknownModel,
+)
+from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.provider import Provider
+from providers.wire import dialect, sse
+from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.dialect import HttpRequest
+from providers.wire.field import count, entries, load, text, tree
+from providers.wire.think import Splitter
+
+RULES = (
+    rule(
+        QuotaSpent,
+        "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "exceeded_current_quota_error",
+        "organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
+    ),
+    rule(ContextTooLong, "context_length_exceeded", "exceed_context_size_error"),
+    rule(ContentFiltered, "content_filter", "content_policy_violation"),
+    rule(BadCredentials, "invalid_api_key", "authentication_error", "invalid_authentication_error"),
+    rule(UnknownModel, "model_not_found"),
+    rule(Overloaded, "engine_overloaded_error", "overloaded_error", "unavailable_error"),
+    rule(Throttled, "rate_limit_exceeded", "slow_down", "rate_limit_reached_error", "rate_limit_error"),
+    TOO_LONG,
+)  # fmt: skip
+
+_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "model_length": "length",
+    "content_filter": "filtered",
+    "sensitive": "filtered",
+    "tool_calls": "tool",
+    "function_call": "tool",
+}
+_FAILED = ("error", "network_error", "engine_overloaded")
+
+
+class OpenAi:
+    def request(self, provider: Provider, chat: Chat) -> HttpRequest:
+        ways = dialect.quirks(provider, chat.model)
+        body: dict[str, Any] = {
+            "model": chat.model,
+            "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+            ways.get("max_tokens_field", "max_tokens"): chat.max_output_tokens,
+            "stream": True,
+        }
+        if ways.get("stream_usage", "include_usage") == "include_usage":
+            body["stream_options"] = {"include_usage": True}
+        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
+            body["temperature"] = chat.temperature
+        body = dialect.patched(body, dialect.reasoning(provider, chat, {"reasoning_effort": "medium"}, {}))
+        body = dialect.patched(body, ways.get("body", {}))
+        more = dict(ways.get("headers", {}))
+        if chat.idempotency_key is not None and "idempotency_header" in ways:
+            more[ways["idempotency_header"].lower()] = chat.idempotency_key
+        return HttpRequest(
+            "POST",
+            dialect.url(provider, provider.chat_path or "/chat/completions", chat.model),
+            dialect.headers(provider, "text/event-stream", more),
+            json.dumps(body).encode(),
+        )
+
+    def decoder(self, provider: Provider) -> "Decoder":
+        return Decoder(provider)
+
+    def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+        return judge(provider.name, read(status, headers, body), provider.rules, RULES, dialect.key(provider))
+
+    def models_request(self, provider: Provider) -> HttpRequest | None:
+        if provider.models_path is None:
+            return None
+        return HttpRequest(
+            "GET", dialect.url(provider, provider.models_path), dialect.headers(provider, "application/json")
+        )
+
+    def parse_models(self, body: bytes) -> tuple[str, ...]:
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            raise Malformed("the list of models is not JSON") from None
+        rows = value if isinstance(value, list) else tree(value).get("data", tree(value).get("models"))
+        if not isinstance(rows, list):
+            raise Malformed("the list of models has none of the known forms")
+        ids = (text(tree(row).get("id")) or text(tree(row).get("model")) for row in rows)
+        return tuple(name for name in ids if name and "embed" not in name.lower())
+
+
+class Decoder:
+    __slots__ = ("_finished", "_provider", "_refused", "_seen", "_split", "_stream", "done")
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._stream = sse.Stream()
+        self._split = Splitter()
+        self._finished = False
+        self._refused = False
+        self._seen = False
+        self.done = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        out: list[Event] = []
+        for _, payload in self._stream.feed(data):
+            self._take(payload, out)
+        return out
+
+    def end(self) -> list[Event]:
+        out: list[Event] = []
+        for _, payload in self._stream.end():
+            self._take(payload, out)
+        if not self._seen and self._stream.stray:  # a server that answers without streaming, or with a bare error
+            self._read(load(bytes(self._stream.stray)), "message", out)
+        if not self._finished and not (self.done and self._seen):
+            raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
+        if not self._finished:
+            self._finish("stop", out)
+        return out
+
+    def _take(self, payload: bytes, out: list[Event]) -> None:
+        if self.done:
+            return
+        if payload.strip() == b"[DONE]":
+            self.done = True
+            return
+        self._read(load(payload), "delta", out)
+
+    def _read(self, chunk: dict[str, Any], part: str, out: list[Event]) -> None:
+        self._complain(chunk)
+        self._seen = True
+        choices = entries(chunk.get("choices"))
+        if choices:
+            choice = tree(choices[0])
+            self._speak(tree(choice.get(part)), out)
+            reason = choice.get("finish_reason")
+            if reason is not None and not self._finished:
+                self._finish(text(reason), out)
+        usage = chunk.get("usage") or tree(chunk.get("x_groq")).get("usage")
+        if isinstance(usage, dict):
+            out.append(Report(usage_of(usage), text(chunk.get("model")) or None))
+
+    def _complain(self, chunk: dict[str, Any]) -> None:
+        error = chunk.get("error") or tree(chunk.get("x_groq")).get("error") or chunk.get("errors")
+        business = tree(chunk.get("base_resp")).get("status_code")
+        if error or business:
+            complaint = understand({**chunk, "error": error} if error else chunk, 200)
+            raise judge(self._provider.name, complaint, self._provider.rules, RULES, dialect.key(self._provider))
+
+    def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
+        content = delta.get("content")
+        if thought := text(delta.get("reasoning_content")) or text(delta.get("reasoning")):
+            out.append(Thought(thought))
+        if isinstance(content, str):
+            if content:
+                self._split.feed(text(content), out)
+        elif content:
+            self._speak_parts(entries(content), out)
+        if refusal := text(delta.get("refusal")):
+            self._refused = True
+            out.append(Text(refusal))
+
+    def _speak_parts(self, parts: list[Any], out: list[Event]) -> None:
+        for part in map(tree, parts):
+            if part.get("type") == "thinking":
+                thinking = part.get("thinking")
+                words = text(thinking) or "".join(text(tree(piece).get("text")) for piece in entries(thinking))
+                if words:
+                    out.append(Thought(words))
+            elif words := text(part.get("text")):
+                self._split.feed(words, out)
+
+    def _finish(self, reason: str, out: list[Event]) -> None:
+        if reason in _FAILED:
+            raise ServerError(f"{self._provider.name} broke off: {reason}")
+        self._split.end(out)
+        self._finished = True
+        out.append(Finish("filtered" if self._refused else _REASONS.get(reason, "stop"), reason or None))
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """Some count reasoning beside the completion instead of in it; the total tells."""
+    cached, thought = tree(usage.get("prompt_tokens_details")), tree(usage.get("completion_tokens_details"))
+    prompt, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    reasoning = count(thought.get("reasoning_tokens"))
+    if reasoning and count(usage.get("total_tokens")) == prompt + output + reasoning:
+        output += reasoning
+    return Usage(
+        input=prompt,
+        cache_read=min(prompt, count(cached.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens"))),
+        cache_write=min(prompt, count(cached.get("cache_write_tokens"))),
+        output=output,
+        reasoning=min(output, reasoning),
+    )
