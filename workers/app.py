@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from celery import Celery
-from providers.registry import Provider
 
 from goblin.settings import Settings, load
+from providers.registry import Provider
 
 STEPS = "steps"
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import structlog
-from providers.call import Control
 
 from goblin.errors import GoblinError
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
 from ledger.attempts import Charge, Ending
 from ledger.states import AttemptStatus, StepStatus
+from providers.call import Control
 from providers.errors import Cancelled, ContentFiltered, Malformed
 from providers.message import Chat, Event, Finish, Message, Report, Text, Thought, Usage
 from providers.price import Price, cost
@@ -78,7 +78,7 @@ class Spoken:
         return Charge(
             amount=self.cost,
             is_measured=self.is_measured,
-            price=asdict(self.price),
+            price=asdict(self.price.at(usage.input)),
             input=usage.input,
             cache_read=usage.cache_read,
             cache_write=usage.cache_write,
@@ -118,7 +118,7 @@ class Call:
             error = self._complaint()
         except GoblinError as fault:
             error = fault
-        except Exception:
+        except Exception:  # noqa: BLE001
             # a fault of our own must not leave a lease behind that brings the same fault again and again
             _log.exception("attempt.crashed", run=str(self._question.run), step=self._question.step.id)
             error = GoblinError("an internal error; the worker's log has it")

@@ -6,6 +6,7 @@ immutable, so nothing but the order travels through the canvas; the truth is rea
 
 import uuid
 from collections.abc import Collection
+from typing import TypeAlias
 
 from celery import Celery, chain, chord, group
 from celery.canvas import Signature
@@ -16,7 +17,7 @@ from workers.app import STEPS
 from workflow.plan import Plan, Sequence, Stage, Step
 
 STEP, CALL, JOIN, SOUND = "goblin.step", "goblin.call", "goblin.join", "goblin.sound"
-_Part = Signature | list[Signature]  # a message, or several side by side
+_Part: TypeAlias = Signature | list[Signature]  # a message, or several side by side
 
 
 def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = ()) -> None:
@@ -32,7 +33,7 @@ def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collec
 
 def sound(app: Celery, sent_at: str) -> None:
     """Drop a line into the steps queue: whoever takes it proves that all that was sent before has been taken."""
-    app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120).apply_async()
+    app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120, ignore_result=True).apply_async()
 
 
 def compile_canvas(
@@ -45,7 +46,14 @@ def compile_canvas(
 def step_signature(app: Celery, run: uuid.UUID, idx: int, epoch: int, goblin: str) -> Signature:
     where = f"run {run} step {idx + 1}"
     return app.signature(
-        STEP, args=(run.hex, idx, epoch), immutable=True, queue=STEPS, shadow=goblin, argsrepr=where, kwargsrepr=""
+        STEP,
+        args=(run.hex, idx, epoch),
+        immutable=True,
+        queue=STEPS,
+        shadow=goblin,
+        argsrepr=where,
+        kwargsrepr="",
+        ignore_result=True,
     )
 
 
@@ -66,7 +74,7 @@ class _Compiler:
 
     def _stage(self, stage: Stage) -> list[_Part]:
         branches = [made for branch in stage.every_branch if (made := self._branch(branch)) is not None]
-        return branches if len(branches) < 2 else [branches]  # type: ignore[return-value]
+        return branches if len(branches) < 2 else [branches]
 
     def _branch(self, branch: Step | Sequence) -> Signature | None:
         if isinstance(branch, Sequence):
@@ -84,4 +92,6 @@ class _Compiler:
         return chain(part, rest, app=self._app)
 
     def _join(self) -> Signature:
-        return self._app.signature(JOIN, immutable=True, queue=STEPS, shadow="join", argsrepr=f"run {self._run}")
+        return self._app.signature(
+            JOIN, immutable=True, queue=STEPS, shadow="join", argsrepr=f"run {self._run}", ignore_result=True
+        )

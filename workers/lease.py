@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import redis
 import structlog
-from providers.call import Control
 
 from goblin.errors import LeaseLost, Unavailable
 from goblin.kv import outages
 from ledger import attempts
 from ledger.session import Ledger
+from providers.call import Control
 from providers.errors import Cancelled
 
 CANCEL = "goblin:cancel"  # pub/sub: a run id, so that its calls need not wait for the next renewal
@@ -101,7 +101,7 @@ class Leases:
         """The message only hurries the renewal; what it says is asked of the ledger."""
         while not self._stopped:
             try:
-                with outages(), self._client.pubsub(ignore_subscribe_messages=True) as channel:
+                with outages(), self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(CANCEL)
                     while not self._stopped:
                         if channel.get_message(timeout=self.duration / 3):

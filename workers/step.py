@@ -178,7 +178,7 @@ def _call(runtime: Runtime, work: Work, admitted: Admitted, attempt: uuid.UUID, 
         )
         return None
     _conclude(runtime, errand.run, work.look, work.plan, closed)
-    return _result(errand, closed, ending.step, work.step.goblin, admitted.candidate.name, ending.error)
+    return _result(errand, closed, ending.step, work.step.goblin, admitted.candidate.provider.id, ending.error)
 
 
 def _fail(runtime: Runtime, work: Work, error: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> Result:

@@ -1,4 +1,4 @@
-"""The Celery tasks, thin: workers.step knows what a message means; here its result becomes what Celery and Flower see."""
+"""The Celery tasks, thin: workers.step knows what a message means; here its result becomes what Celery shows."""
 
 import threading
 import uuid
@@ -19,6 +19,7 @@ from workers.canvas import CALL, JOIN, SOUND, STEP
 from workers.runtime import Runtime, build
 from workers.step import Busy, Done, Errand, HandOver, Result, Stale
 
+_STATUSES = {status.value for status in StepStatus}
 _NAMES = {StepStatus.FAILED: "task-failed", StepStatus.SKIPPED: "task-skipped", StepStatus.CANCELLED: "task-revoked"}
 
 
@@ -34,7 +35,7 @@ def truth(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The event for a returned outcome, which arrives as the text of `_value`."""
     status, _, rest = str(fields.get("result", "")).strip("'\"").partition("|")
     name, _, error = rest.partition("|")
-    if status not in StepStatus:
+    if status not in _STATUSES:
         return "task-succeeded", dict(fields)
     shown = {"name": name, "runtime": fields.get("runtime")}
     event = _NAMES.get(StepStatus(status), "task-succeeded")
@@ -43,7 +44,7 @@ def truth(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return event, {**shown, "result": status}
 
 
-class StepTask(Task):  # type: ignore[misc]
+class StepTask(Task):
     Request = TruthfulRequest
 
 
@@ -58,17 +59,17 @@ class _Process:
         with self._lock:
             if self._runtime is None:
                 self._runtime = build(app.settings, app.amqp.queues.consume_from)
-                self._runtime.leases.start()
+                self._runtime.start()
             return self._runtime
 
     def adopt(self, runtime: Runtime) -> None:
         with self._lock:
             self._runtime = runtime
-            runtime.leases.start()
+            runtime.start()
 
     def close(self) -> None:
         if self._runtime is not None:
-            self._runtime.leases.stop()
+            self._runtime.stop()
 
 
 process = _Process()
@@ -136,6 +137,7 @@ def _call_signature(task: Task, errand: Errand, over: HandOver) -> Any:
         shadow=f"{over.goblin} @ {over.provider}",
         argsrepr=f"run {errand.run} step {errand.idx + 1}",
         kwargsrepr="",
+        ignore_result=True,
     )
 
 
