@@ -101,9 +101,9 @@ def test_no_window_holds_more_than_its_limits(arrivals, rpm, tpm):
 
 def test_the_fullest_window_counts_refused_calls_too():
     meter = Meter(Limit(rpm=1, window=10))
-    for now in (0, 1, 2, 20):
+    for now in (0, 1, 10, 11):
         arrive(meter, now)
-    assert (meter.calls, meter.refused, meter.max_in_window) == (4, 2, 3)
+    assert (meter.calls, meter.refused, meter.max_in_window) == (4, 2, 2)
 
 
 def test_tokens_are_due_at_the_pace_after_the_first():
