@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from goblin.errors import UsageError
@@ -66,11 +66,6 @@ class Stage:
     def every_branch(self) -> tuple[Step | Sequence, ...]:
         """The branches of both sides: only one side ever runs."""
         return self.branches + self.otherwise.branches if self.otherwise else self.branches
-
-    @property
-    def is_skippable(self) -> bool:
-        """Whether a condition alone may leave nothing of this stage to run."""
-        return self.condition is not None and self.otherwise is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +165,14 @@ class Plan:
         return tuple(places)
 
 
+def _groups(sequence: Sequence) -> Iterator[Sequence]:
+    return (branch for stage in sequence.stages for branch in stage.every_branch if isinstance(branch, Sequence))
+
+
 def _stages(sequence: Sequence) -> Iterator[Stage]:
-    for stage in sequence.stages:
-        yield stage
-        for branch in stage.every_branch:
-            if isinstance(branch, Sequence):
-                yield from _stages(branch)
+    yield from sequence.stages
+    for group in _groups(sequence):
+        yield from _stages(group)
 
 
 def _steps(sequence: Sequence) -> Iterator[Step]:
@@ -188,8 +185,7 @@ def _steps(sequence: Sequence) -> Iterator[Step]:
 
 
 def _depth(sequence: Sequence) -> int:
-    groups = (branch for stage in sequence.stages for branch in stage.every_branch if isinstance(branch, Sequence))
-    return max((1 + _depth(group) for group in groups), default=0)
+    return max((1 + _depth(group) for group in _groups(sequence)), default=0)
 
 
 def _width(sequence: Sequence) -> int:
@@ -206,24 +202,13 @@ def _last_steps(stage: Stage) -> Iterator[int]:
 
 
 def _gates(sequence: Sequence) -> Iterator[int]:
-    for index, stage in enumerate(sequence.stages):
+    # A condition may be handed the outcome of an earlier stage when the one before it was skipped. Such a skip was
+    # decided by that stage's own condition, which makes gates of what stands before it: nothing need be walked back.
+    for before, stage in pairwise(sequence.stages):
         if stage.condition:
-            yield from _looked_at(sequence.stages[:index])
-        for branch in stage.every_branch:
-            if isinstance(branch, Sequence):
-                yield from _gates(branch)
-
-
-def _looked_at(stages: tuple[Stage, ...]) -> Iterator[int]:
-    """What a condition behind these stages looks at: the last one, and those before it while it may be skipped."""
-    for stage in reversed(stages):
-        for branch in stage.every_branch:
-            if isinstance(branch, Sequence):
-                yield from _looked_at(branch.stages)
-            else:
-                yield branch.idx
-        if not stage.is_skippable:
-            return
+            yield from _last_steps(before)
+    for group in _groups(sequence):
+        yield from _gates(group)
 
 
 def _collect_places(sequence: Sequence, parent: Place | None, places: list[Place]) -> None:

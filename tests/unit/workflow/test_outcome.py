@@ -81,16 +81,20 @@ def test_without_fail_fast_a_plain_then_runs_whatever_came_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outputs", "holds"),
+    ("needle", "outputs", "holds"),
     [
-        (["all good", "APPROVED."], True),
-        (["Approved", ""], True),
-        (["all", "good"], False),
-        (["appro", "ved"], False),
+        ("approved", ["all good", "APPROVED."], True),
+        ("Approved", ["it is approved", ""], True),
+        ("straße", ["Hauptstrasse", ""], True),
+        ("approved", ["all", "good"], False),
+        ("approved", ["appro", "ved"], False),
+        ("first\nsecond", ["the first", "second one"], True),
     ],
 )
-def test_contains_looks_through_all_outputs_of_the_stage_whatever_their_case(outputs: list[str], holds: bool) -> None:
-    plan = plan_of('a AND b THEN IF_CONTAINS("approved") c')
+def test_contains_looks_through_all_outputs_of_the_stage_line_after_line_whatever_their_case(
+    needle: str, outputs: list[str], holds: bool
+) -> None:
+    plan = plan_of(f'a AND b THEN IF_CONTAINS("{needle}") c')
     settled = {idx: Settled(Outcome.SUCCEEDED, output) for idx, output in enumerate(outputs)}
     assert decide(plan, 2, settled) == (Run((0, 1)) if holds else Skip())
 
@@ -140,6 +144,10 @@ def test_a_step_waits_for_all_of_the_stage_before_it() -> None:
 def test_a_group_that_will_not_run_is_skipped_at_once_as_a_whole() -> None:
     plan = plan_of("a THEN IF_FAILURE (b THEN c THEN (d AND e THEN f))")
     assert all(decide(plan, idx, settled_by("+")) == Skip() for idx in range(1, 6))
+
+
+def test_a_step_behind_nothing_but_skipped_ones_is_shown_what_its_group_is_shown() -> None:
+    assert decide(plan_of("a THEN (b THEN c)"), 2, settled_by("+."), fail_fast=False) == Run((0,))
 
 
 def test_a_run_that_has_not_ended_has_no_outcome() -> None:

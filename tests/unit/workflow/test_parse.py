@@ -109,6 +109,8 @@ def test_groups_that_change_nothing_vanish(text: str, plain: str) -> None:
         "see https://example.org: it is broken",
         "10:30 is when",
         "chat:hello",
+        "chat:(hello)",
+        'chat:"hello" there',
         "don't: stop",
         "x" * 31 + ": is no label",
         "two\r\nlines\nhere",
