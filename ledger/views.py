@@ -190,6 +190,13 @@ def output(ledger: Ledger, run_id: uuid.UUID) -> str:
     return "\n\n".join(text for (text,) in ledger.read(ends.order_by(Step.idx)) if text)
 
 
+def failure(ledger: Ledger, run_id: uuid.UUID) -> Mapping[str, Any] | None:
+    """Why the last step that failed did so."""
+    query = select(Step.error).where(Step.run_id == run_id, Step.status == StepStatus.FAILED, Step.error.is_not(None))
+    rows = ledger.read(query.order_by(Step.idx.desc()).limit(1))
+    return rows[0][0] if rows else None
+
+
 def decisions(ledger: Ledger, run_id: uuid.UUID) -> list[Decision]:
     """Every decision of a run, by step, in the order in which they were taken."""
     calls = select(

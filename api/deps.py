@@ -1,0 +1,81 @@
+"""What a running API owns: its doors to Postgres, Redis and the broker, opened at start and closed at the end."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from celery import Celery
+from fastapi import Depends
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from starlette.requests import HTTPConnection
+
+from api.auth import VARIABLE, Doors
+from goblin import kv
+from goblin.settings import Settings
+from ledger.session import Ledger
+from providers.registry import Registry
+from routing.health import Health
+from routing.offers import Offers
+from routing.route import Router
+from workers import app as workers
+from workers.stream import Feed
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    settings: Settings
+    ledger: Ledger
+    redis: Redis
+    events: AsyncRedis
+    celery: Celery
+    offers: Offers
+    health: Health
+    router: Router
+    feed: Feed
+    doors: Doors
+    started_at: float  # on the monotonic clock
+
+    @property
+    def registry(self) -> Registry:
+        return self.offers.registry
+
+
+@contextmanager
+def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
+    """Nothing is connected before it is used, so an API starts while its servers are away, and says so."""
+    client = kv.connect(settings.require_redis_url())
+    ledger = Ledger(settings.require_database_url())
+    offers = Offers(settings, environ)
+    health = Health(client, settings.routing)
+    celery = workers.create(settings)
+    offers.start()
+    try:
+        yield House(
+            settings=settings,
+            ledger=ledger,
+            redis=client,
+            events=kv.connect_async(settings.require_redis_url()),
+            celery=celery,
+            offers=offers,
+            health=health,
+            router=Router(offers, settings.routing, health),
+            feed=Feed(client, settings.limits),
+            doors=Doors(ledger, settings.server.host, environ.get(VARIABLE) or None),
+            started_at=time.monotonic(),
+        )
+    finally:
+        offers.stop()
+        celery.close()
+        client.close()
+        ledger.close()
+
+
+def _house(connection: HTTPConnection) -> House:
+    house: House = connection.app.state.house
+    return house
+
+
+HouseDep = Annotated[House, Depends(_house)]

@@ -1,0 +1,115 @@
+"""Rows of the ledger as answers."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from api.schemas import (
+    AttemptOut,
+    DecisionOut,
+    RunDecisions,
+    RunOut,
+    RunSummary,
+    StepDecisions,
+    StepOut,
+    Usage,
+)
+from goblin.money import to_usd
+from ledger.views import AttemptView, Decision, RunView, StepView, Tokens
+
+
+def step_id(idx: int) -> str:
+    return f"step{idx + 1}"
+
+
+def summary(run: RunView) -> RunSummary:
+    return RunSummary(**_of_run(run))
+
+
+def whole(run: RunView, steps: Sequence[StepView], attempts: Sequence[AttemptView], output: str | None) -> RunOut:
+    of_step: dict[int, list[AttemptView]] = defaultdict(list)
+    for attempt in attempts:
+        of_step[attempt.idx].append(attempt)
+    shown = [_step(step, of_step[step.idx]) for step in steps]
+    return RunOut(**_of_run(run), options=dict(run.options), output=output, steps=shown)
+
+
+def decisions(run_id: UUID, found: Iterable[Decision]) -> RunDecisions:
+    of_step: dict[int, list[DecisionOut]] = defaultdict(list)
+    for one in found:
+        of_step[one.idx].append(
+            DecisionOut(
+                number=one.number,
+                provider=one.provider,
+                model=one.model,
+                status=one.status,
+                decision=dict(one.decision),
+            )
+        )
+    return RunDecisions(id=run_id, steps=[StepDecisions(id=step_id(idx), decisions=of_step[idx]) for idx in of_step])
+
+
+def usage(tokens: Tokens) -> Usage:
+    return Usage(
+        input=tokens.input,
+        cache_read=tokens.cache_read,
+        cache_write=tokens.cache_write,
+        output=tokens.output,
+        reasoning=tokens.reasoning,
+        measured=tokens.is_measured,
+    )
+
+
+def _of_run(run: RunView) -> Mapping[str, Any]:
+    return {
+        "id": run.id,
+        "status": run.status,
+        "outcome": run.status if run.status.is_final else None,
+        "workflow": run.workflow,
+        "cost_usd": to_usd(run.cost_nanousd),
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "cancel_requested_at": run.cancel_requested_at,
+        "metadata": run.options.get("metadata", {}),
+    }
+
+
+def _step(step: StepView, attempts: Sequence[AttemptView]) -> StepOut:
+    return StepOut(
+        id=step_id(step.idx),
+        goblin=step.goblin,
+        task=step.task,
+        dependencies=[step_id(idx) for idx in step.after],
+        status=step.status,
+        outcome=step.status if step.status.is_final else None,
+        provider=step.provider,
+        model=step.model,
+        output=step.output,
+        error=_error(step.error),
+        usage=usage(step.tokens) if step.tokens else None,
+        cost_usd=to_usd(step.cost_nanousd),
+        started_at=step.started_at,
+        finished_at=step.finished_at,
+        attempts=[_attempt(attempt) for attempt in attempts],
+    )
+
+
+def _attempt(attempt: AttemptView) -> AttemptOut:
+    return AttemptOut(
+        number=attempt.number,
+        provider=attempt.provider,
+        model=attempt.model,
+        status=attempt.status,
+        error=_error(attempt.error),
+        ttft_ms=attempt.ttft_ms,
+        duration_ms=attempt.duration_ms,
+        cost_usd=to_usd(attempt.spent_nanousd),
+        started_at=attempt.started_at,
+        finished_at=attempt.finished_at,
+    )
+
+
+def _error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if error is None else dict(error)

@@ -1,0 +1,163 @@
+"""Runs over HTTP: submit, look, cancel. What happens in between is the workers' business."""
+
+import base64
+import binascii
+import uuid
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+
+from api import present
+from api.auth import CallerDep
+from api.deps import House, HouseDep
+from api.schemas import (
+    Accepted,
+    Parsed,
+    ParsedStep,
+    ParseRequest,
+    RunDecisions,
+    RunOut,
+    RunPage,
+    RunRequest,
+    RunSummary,
+)
+from api.submit import Order, read, submit
+from goblin.errors import Conflict, NotFound, Unavailable, UsageError
+from goblin.kv import outages
+from goblin.money import to_usd
+from ledger import runs, views
+from ledger.states import RunStatus, StepStatus
+from ledger.views import Place
+from workers.lease import CANCEL
+
+router = APIRouter(tags=["runs"])
+
+
+def _run_id(run_id: Annotated[str, Path(description="as the submission returned it")]) -> uuid.UUID:
+    try:
+        return uuid.UUID(run_id)
+    except ValueError:
+        raise NotFound(f"no run {run_id[:100]!r}") from None
+
+
+RunId = Annotated[uuid.UUID, Depends(_run_id)]
+
+
+@router.post("/v1/runs", status_code=202, summary="Submit a workflow")
+def submit_run(
+    request: RunRequest,
+    house: HouseDep,
+    caller: CallerDep,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=255, description="the same key and request give the same run")
+    ] = None,
+) -> Accepted:
+    """202 means that the run is stored and will run."""
+    submitted = submit(
+        house,
+        Order(
+            workflow=request.workflow,
+            default_goblin=request.default_goblin,
+            input=request.input.model_dump(exclude_none=True),
+            options=request.options.as_value(),
+            key_id=caller.key_id,
+            idempotency_key=idempotency_key,
+        ),
+    )
+    url = f"/v1/runs/{submitted.id}"
+    response.headers["Location"] = url
+    status = RunStatus.QUEUED
+    if not submitted.is_new:
+        response.headers["Idempotent-Replayed"] = "true"
+        status = views.run(house.ledger, submitted.id, caller.key_id).status
+    return Accepted(id=submitted.id, status=status, workflow=request.workflow, url=url, events_url=f"{url}/events")
+
+
+@router.get("/v1/runs", summary="List runs, newest first")
+def list_runs(
+    house: HouseDep,
+    caller: CallerDep,
+    status: RunStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before")] = None,
+) -> RunPage:
+    after = _place(cursor) if cursor else None
+    found = views.page(house.ledger, caller.key_id, status=status, after=after, limit=limit + 1)
+    shown, has_more = found[:limit], len(found) > limit
+    return RunPage(
+        data=[present.summary(run) for run in shown],
+        has_more=has_more,
+        next_cursor=_cursor(shown[-1].place) if has_more else None,
+    )
+
+
+@router.get("/v1/runs/{run_id}", summary="One run with its steps and their attempts")
+def get_run(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunOut:
+    run = views.run(house.ledger, run_id, caller.key_id)
+    output = views.output(house.ledger, run_id) if run.status.is_final else None
+    return present.whole(run, views.steps(house.ledger, run_id), views.attempts(house.ledger, run_id), output)
+
+
+@router.get("/v1/runs/{run_id}/decisions", summary="Why each step went where it went")
+def get_decisions(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunDecisions:
+    views.run(house.ledger, run_id, caller.key_id)
+    return present.decisions(run_id, views.decisions(house.ledger, run_id))
+
+
+@router.post("/v1/runs/{run_id}/cancel", status_code=202, summary="Stop a run")
+def cancel_run(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunSummary:
+    """Steps that wait end at once, running calls are cut. Again is the same; a run that ended otherwise gives 409."""
+    run = views.run(house.ledger, run_id, caller.key_id)
+    if run.status.is_final and run.status is not RunStatus.CANCELLED:
+        raise Conflict(f"the run has {run.status} already", status=run.status)
+    if not run.status.is_final:
+        _cancel(house, run_id)
+    return present.summary(views.run(house.ledger, run_id, caller.key_id))
+
+
+@router.post("/parse", tags=["workflows"], summary="What a workflow would do")
+def parse_workflow(request: ParseRequest, house: HouseDep, _: CallerDep) -> Parsed:
+    plan = read(house, request.text, request.default_goblin)
+    steps = [
+        ParsedStep(
+            id=step.id,
+            goblin=step.goblin,
+            task=step.task,
+            dependencies=[present.step_id(idx) for idx in plan.dependencies(step.idx)],
+            provider=step.provider,
+            model=step.model,
+        )
+        for step in plan.steps
+    ]
+    return Parsed(steps=steps, total_batches=1, max_parallel=plan.max_parallel, depth=plan.depth)
+
+
+def _cancel(house: House, run_id: uuid.UUID) -> None:
+    closed = runs.request_cancel(house.ledger, run_id)
+    ended = {"outcome": StepStatus.CANCELLED, "cost_usd": to_usd(0), "usage": None, "error": None}
+    events = [("step.finished", {"step": present.step_id(idx), **ended}) for idx in closed]
+    # only who closed the last step may say how the run ended: a worker may be about to say that it succeeded
+    cost = runs.finish(house.ledger, run_id, RunStatus.CANCELLED) if closed else None
+    if cost is not None:
+        events.append(("run.finished", {"outcome": RunStatus.CANCELLED, "cost_usd": to_usd(cost)}))
+    house.feed.emit(run_id, *events)
+    try:
+        with outages():
+            house.redis.publish(CANCEL, str(run_id))
+    except Unavailable:
+        return  # workers read the request in the ledger at their next renewal
+
+
+def _cursor(place: Place) -> str:
+    return base64.urlsafe_b64encode(f"{place.created_at.isoformat()} {place.id.hex}".encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> Place:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        created_at, run_id = text.rsplit(" ", 1)
+        return Place(datetime.fromisoformat(created_at), uuid.UUID(run_id))
+    except (ValueError, binascii.Error):
+        raise UsageError("the cursor is not one that a page of runs came with", field="cursor") from None
