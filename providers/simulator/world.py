@@ -30,7 +30,7 @@ class World:
         behaviour = self.behaviour(name, model)
         row = self.sheet.models.get(behaviour.base)
         if row is None:
-            raise Refused(Kind.NOT_FOUND, f"The model `{model}` does not exist or you do not have access to it.")
+            raise Refused(Kind.NOT_FOUND, f"model '{model}' not found")
         return behaviour, row
 
     def behaviour(self, name: str, model: str = "") -> Behaviour:
