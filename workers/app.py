@@ -48,7 +48,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     connections = 2 * settings.worker.concurrency + 50
     return {
         "broker_url": url,
-        "result_backend": url,
+        "result_backend": f"workers.joins:Joins+{url}",
         "task_default_queue": STEPS,
         "task_acks_late": False,
         "task_ignore_result": True,
