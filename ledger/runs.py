@@ -124,17 +124,17 @@ def renew_epoch(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> int | None:
 
 def unpublished(ledger: Ledger, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
     """Open runs that nobody noted as published for `patience` seconds, with their epochs."""
-    return [(row.id, row.epoch) for row in ledger.run("runs.unpublished", patience=patience, limit=limit)]
+    return [(row.id, row.epoch) for row in ledger.run("runs.unpublished", calm=patience, limit=limit)]
 
 
 def unfinished(ledger: Ledger, *, patience: float, limit: int) -> list[uuid.UUID]:
     """Open runs without an open step: whoever closed the last one did not live to close the run."""
-    return [row.id for row in ledger.run("runs.unfinished", patience=patience, limit=limit)]
+    return [row.id for row in ledger.run("runs.unfinished", calm=patience, limit=limit)]
 
 
 def stalled(ledger: Ledger, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
     """Open runs whose message was lost, with their epochs: the steps queue was drained past them, and nobody works."""
-    return [(row.id, row.epoch) for row in ledger.run("runs.stalled", patience=patience, limit=limit)]
+    return [(row.id, row.epoch) for row in ledger.run("runs.stalled", calm=patience, limit=limit)]
 
 
 def outdate_all(ledger: Ledger) -> None:

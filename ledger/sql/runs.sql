@@ -63,14 +63,14 @@ returning epoch;
 -- Runs whose current epoch has not reached the broker, as far as anybody noted.
 select id, epoch from runs
 where status in ('queued', 'running') and published_epoch < epoch
-  and touched_at < now() - make_interval(secs => %(patience)s)
+  and touched_at < now() - make_interval(secs => %(calm)s)
 order by touched_at limit %(limit)s;
 
 -- name: unfinished
 -- Runs whose last step closed without anybody living to say so.
 select id from runs
 where status in ('queued', 'running') and open_steps = 0
-  and touched_at < now() - make_interval(secs => %(patience)s)
+  and touched_at < now() - make_interval(secs => %(calm)s)
 limit %(limit)s;
 
 -- name: statuses
@@ -80,7 +80,7 @@ select idx, status from steps where run_id = %(run)s;
 -- Open runs that nobody works on although the steps queue was drained past their last sign of life: a message was lost.
 select r.id, r.epoch from runs r
 where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
-  and r.touched_at < (select value::timestamptz from marks where name = 'drained') - make_interval(secs => %(patience)s)
+  and r.touched_at < (select value::timestamptz from marks where name = 'drained') - make_interval(secs => %(calm)s)
   and not exists (select from attempts a where a.run_id = r.id and a.status = 'open')
 order by r.touched_at limit %(limit)s;
 
