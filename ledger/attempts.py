@@ -97,11 +97,12 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The run after one of its steps closed."""
+    """A step after a call or without one, and its run. A step that was to be free again is CANCELLED if its run was."""
 
+    status: StepStatus
     open_steps: int
     epoch: int
-    woken: tuple[Mapping[str, Any], ...]  # messages that waited for this step
+    woken: tuple[Mapping[str, Any], ...]  # messages that waited for this step; none while it may still be called for
 
 
 def look(ledger: Ledger, run: uuid.UUID, idx: int) -> Look | None:
@@ -187,7 +188,6 @@ def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, k
         attempt=attempt,
         status=ending.attempt,
         step_status=ending.step,
-        closes=int(ending.step.is_final),
         output=ending.output,
         error=_json(ending.error),
         finish=ending.finish,
@@ -201,8 +201,8 @@ def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, k
     if rows:
         return _closed(rows[0])
     known = ledger.run("attempts.settled_by", patience=PATIENCE, attempt=attempt)
-    if known and known[0].status == ending.attempt and known[0].status != AttemptStatus.ABANDONED:
-        return Closed(known[0].open_steps, known[0].epoch, ())  # our own settle, whose answer was lost on the way
+    if known and known[0].attempt_status != AttemptStatus.ABANDONED:
+        return _closed(known[0])  # our own settle, whose answer was lost on the way: nobody else settles
     if ending.charge is not None:
         ledger.run("attempts.correct", patience=PATIENCE, attempt=attempt, goblin=goblin, key=key_id, **money)
     raise LeaseLost("another worker owns this step now")
@@ -242,7 +242,8 @@ def release(ledger: Ledger, owner: uuid.UUID) -> None:
 
 
 def _closed(row: Any) -> Closed:
-    return Closed(row.open_steps, row.epoch, tuple(row.woken or ()))
+    status = StepStatus(row.status)
+    return Closed(status, row.open_steps, row.epoch, tuple(row.parked or ()) if status.is_final else ())
 
 
 def _json(value: Mapping[str, Any] | None) -> Jsonb | None:

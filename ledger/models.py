@@ -91,7 +91,11 @@ class Run(Table):
 
 
 class Step(Table):
-    """One branch of a stage. `attempts` counts the calls opened for it and fences late ones."""
+    """One branch of a stage. `attempts` counts the calls opened for it and fences late ones.
+
+    `parked` holds the messages that wait for it to settle, as the signatures that a retry would send. They stand in
+    this row because whoever settles it then has them all: a row of their own could be written unseen meanwhile.
+    """
 
     __tablename__ = "steps"
 
@@ -107,6 +111,7 @@ class Step(Table):
     output: Mapped[str | None]
     error: Mapped[dict[str, Any] | None]
     decision: Mapped[dict[str, Any] | None]
+    parked: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     cost_nanousd: Mapped[int] = mapped_column(BigInteger, server_default="0")
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -178,22 +183,6 @@ class Entry(Table):
         Index("entries_one_charge", "attempt_id", unique=True, postgresql_where=sql("kind = 'charge'")),
         Index("entries_of_run", "run_id"),
         Index("entries_by_time", "created_at"),
-    )
-
-
-class Parked(Table):
-    """A message that waits for its step to settle: the signature that a retry would send."""
-
-    __tablename__ = "parked"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    run_id: Mapped[uuid.UUID]
-    idx: Mapped[int] = mapped_column(SmallInteger)
-    signature: Mapped[dict[str, Any]]
-
-    __table_args__ = (
-        ForeignKeyConstraint(["run_id", "idx"], ["steps.run_id", "steps.idx"], ondelete="CASCADE"),
-        Index("parked_on_step", "run_id", "idx"),
     )
 
 

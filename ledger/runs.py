@@ -97,10 +97,9 @@ def finish(ledger: Ledger, run_id: uuid.UUID, status: RunStatus) -> int | None:
 def request_cancel(ledger: Ledger, run_id: uuid.UUID) -> tuple[int, ...]:
     """Ask a run to stop: the steps that end at once. The running ones end when their workers hear of it."""
     with ledger.transaction() as transaction:
-        (row,) = transaction.run("runs.request_cancel", run=run_id)
-        if row.cancelled:
-            transaction.run("runs.close_steps", run=run_id, count=len(row.cancelled))
-    return tuple(row.cancelled)
+        if not transaction.run("runs.request_cancel", run=run_id):
+            return ()
+        return tuple(row.idx for row in transaction.run("runs.cancel_steps", run=run_id))
 
 
 def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:

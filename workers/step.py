@@ -6,7 +6,7 @@ should do next is said by the returned value, and Celery is not known here.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from goblin.clock import new_id
@@ -170,6 +170,7 @@ def _call(runtime: Runtime, work: Work, admitted: Admitted, attempt: uuid.UUID, 
     closed = attempts.settle(
         runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id
     )  # LeaseLost ends this message; whoever owns the step now goes on
+    ending = replace(ending, step=closed.status)  # a cancelled run frees no step
     call.report(ending)
     if not ending.step.is_final:
         candidate = admitted.candidate

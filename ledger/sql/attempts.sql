@@ -1,14 +1,18 @@
 -- name: open
 -- Claim the step for one call. No row: another message was first, or this one is of an old epoch.
-with step as (
+-- Here and below a run is locked before its attempts and its steps, so that no two statements wait for each other.
+with run as (
+    select id from runs
+    where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running') and cancel_requested_at is null
+    for no key update
+), step as (
     update steps s
     set status = 'running', attempts = s.attempts + 1, provider = %(provider)s, model = %(model)s,
         started_at = coalesce(s.started_at, now())
-    from runs r
-    where s.run_id = %(run)s and s.idx = %(idx)s and s.status in ('pending', 'waiting')
-      and r.id = s.run_id and r.epoch = %(epoch)s and r.status in ('queued', 'running') and r.cancel_requested_at is null
+    from run
+    where s.run_id = run.id and s.idx = %(idx)s and s.status in ('pending', 'waiting')
     returning s.run_id, s.idx, s.attempts
-), run as (
+), started as (
     update runs r set status = 'running', started_at = now(), touched_at = now()
     from step where r.id = step.run_id and r.status = 'queued'
 )
@@ -33,13 +37,21 @@ where a.id = held.id and a.owner = %(owner)s and a.status = 'open' and r.id = a.
 returning a.id, r.cancel_requested_at is not null as is_cancelled;
 
 -- name: settle
--- The end of a call: attempt, entry, step and run in one statement. The step is fenced by the attempt's number.
-with attempt as (
-    update attempts
+-- The end of a call: attempt, entry, step and run in one statement. The step is fenced by the attempt's number; a
+-- cancelled run frees no step.
+with run as (
+    select r.id, r.cancel_requested_at is not null as is_cancelled
+    from attempts a join runs r on r.id = a.run_id
+    where a.id = %(attempt)s
+    for no key update of r
+), attempt as (
+    update attempts a
     set status = %(status)s, error = %(error)s, finish = %(finish)s, ttft_ms = %(ttft_ms)s, duration_ms = %(duration_ms)s,
         spent_nanousd = %(amount)s, finished_at = now()
-    where id = %(attempt)s and status = 'open'
-    returning id, run_id, idx, number, provider, model
+    from run
+    where a.id = %(attempt)s and a.status = 'open'
+    returning a.id, a.run_id, a.idx, a.number, a.provider, a.model,
+              case when %(step_status)s = 'pending' and run.is_cancelled then 'cancelled' else %(step_status)s end as becomes
 ), entry as (
     insert into entries (attempt_id, run_id, idx, key_id, kind, goblin, provider, model, is_measured, input_tokens, cache_read_tokens,
                          cache_write_tokens, output_tokens, reasoning_tokens, price, amount_nanousd)
@@ -48,42 +60,45 @@ with attempt as (
     from attempt where %(is_charged)s
 ), step as (
     update steps s
-    set status = %(step_status)s, output = %(output)s, error = %(error)s, cost_nanousd = s.cost_nanousd + %(amount)s,
-        finished_at = case when %(closes)s = 1 then now() end
+    set status = a.becomes, output = %(output)s, error = %(error)s, cost_nanousd = s.cost_nanousd + %(amount)s,
+        finished_at = case when a.becomes <> 'pending' then now() end
     from attempt a
     where s.run_id = a.run_id and s.idx = a.idx and s.attempts = a.number and s.status = 'running'
-    returning s.run_id, s.idx
-), woken as (
-    delete from parked p using step where p.run_id = step.run_id and p.idx = step.idx and %(closes)s = 1 returning p.signature
-), run as (
-    update runs r set open_steps = r.open_steps - %(closes)s, cost_nanousd = r.cost_nanousd + %(amount)s, touched_at = now()
-    from step where r.id = step.run_id
-    returning r.open_steps, r.epoch
+    returning s.run_id, s.status, s.parked
 )
-select run.open_steps, run.epoch, (select jsonb_agg(signature) from woken) as woken from run;
+update runs r
+set open_steps = r.open_steps - (step.status <> 'pending')::int, cost_nanousd = r.cost_nanousd + %(amount)s, touched_at = now()
+from step where r.id = step.run_id
+returning r.open_steps, r.epoch, step.status, step.parked;
 
 -- name: settled_by
--- Was this attempt settled before, and by whom? Asked when a settle found nothing, for example after a lost answer.
-select a.status, a.owner, r.epoch, r.open_steps
-from attempts a join runs r on r.id = a.run_id where a.id = %(attempt)s;
+-- Was this attempt settled before, and how? Asked when a settle found nothing, for example after a lost answer.
+select a.status as attempt_status, r.open_steps, r.epoch, s.status, s.parked
+from attempts a join steps s on s.run_id = a.run_id and s.idx = a.idx join runs r on r.id = a.run_id
+where a.id = %(attempt)s;
 
 -- name: correct
 -- Money that a worker really spent after its lease was lost: the difference to what was charged for it.
-with charged as (
+with run as (
+    select r.id from attempts a join runs r on r.id = a.run_id
+    where a.id = %(attempt)s and a.status = 'abandoned'
+    for no key update of r
+), charged as (
     select coalesce(sum(amount_nanousd), 0) as amount from entries where attempt_id = %(attempt)s
 ), attempt as (
-    select id, run_id, idx, provider, model from attempts where id = %(attempt)s and status = 'abandoned'
+    update attempts a set spent_nanousd = %(amount)s
+    from run, charged where a.id = %(attempt)s and %(amount)s <> charged.amount
+    returning a.id, a.run_id, a.idx, a.provider, a.model, %(amount)s - charged.amount as more
 ), entry as (
     insert into entries (attempt_id, run_id, idx, key_id, kind, goblin, provider, model, is_measured, input_tokens, cache_read_tokens,
                          cache_write_tokens, output_tokens, reasoning_tokens, price, amount_nanousd)
-    select a.id, a.run_id, a.idx, %(key)s, 'correction', %(goblin)s, a.provider, a.model, %(is_measured)s, %(input)s, %(cache_read)s,
-           %(cache_write)s, %(output_tokens)s, %(reasoning)s, %(price)s, %(amount)s - charged.amount
-    from attempt a, charged where %(amount)s <> charged.amount
-    returning run_id, idx, amount_nanousd
+    select id, run_id, idx, %(key)s, 'correction', %(goblin)s, provider, model, %(is_measured)s, %(input)s, %(cache_read)s,
+           %(cache_write)s, %(output_tokens)s, %(reasoning)s, %(price)s, more
+    from attempt
 ), step as (
-    update steps s set cost_nanousd = s.cost_nanousd + e.amount_nanousd from entry e where s.run_id = e.run_id and s.idx = e.idx
+    update steps s set cost_nanousd = s.cost_nanousd + a.more from attempt a where s.run_id = a.run_id and s.idx = a.idx
 )
-update runs r set cost_nanousd = r.cost_nanousd + e.amount_nanousd from entry e where r.id = e.run_id;
+update runs r set cost_nanousd = r.cost_nanousd + a.more from attempt a where r.id = a.run_id;
 
 -- name: release
 -- A stopping worker gives back what it still holds: the leases end now.
@@ -91,39 +106,37 @@ update attempts set lease_until = now() where owner = %(owner)s and status = 'op
 
 -- name: abandon
 -- Leases that ran out: the attempt ends, what it is known to have spent is charged as an estimate, the step is free.
+-- It waits for nobody: what is locked is being worked on, and the next pass will see.
 with lost as (
-    select a.id, a.run_id, a.idx from attempts a
+    select a.id, r.key_id, r.cancel_requested_at is not null as is_cancelled
+    from attempts a join runs r on r.id = a.run_id
     where a.status = 'open' and a.lease_until < now()
       and pg_postmaster_start_time() < now() - make_interval(secs => %(calm)s)
     order by a.lease_until limit %(limit)s
-    for update skip locked
+    for no key update skip locked
 ), attempt as (
     update attempts a
     set status = 'abandoned', finished_at = now(),
         error = '{"type": "abandoned", "message": "the worker that made this call went away"}'
     from lost where a.id = lost.id
-    returning a.id, a.run_id, a.idx, a.number, a.provider, a.model, a.spent_nanousd, a.decision
+    returning a.id, a.run_id, a.idx, a.number, a.provider, a.model, a.spent_nanousd, a.decision, lost.key_id, lost.is_cancelled
 ), entry as (
     insert into entries (attempt_id, run_id, idx, key_id, kind, goblin, provider, model, is_measured, input_tokens, cache_read_tokens,
                          cache_write_tokens, output_tokens, reasoning_tokens, price, amount_nanousd)
-    select a.id, a.run_id, a.idx, r.key_id, 'charge', s.goblin, a.provider, a.model, false, 0, 0, 0, 0, 0,
+    select a.id, a.run_id, a.idx, a.key_id, 'charge', s.goblin, a.provider, a.model, false, 0, 0, 0, 0, 0,
            coalesce(a.decision -> 'price', '{}'), a.spent_nanousd
-    from attempt a join runs r on r.id = a.run_id join steps s on s.run_id = a.run_id and s.idx = a.idx
+    from attempt a join steps s on s.run_id = a.run_id and s.idx = a.idx
 ), step as (
     update steps s
-    set status = case when r.cancel_requested_at is null then 'pending' else 'cancelled' end,
-        finished_at = case when r.cancel_requested_at is null then null else now() end,
+    set status = case when a.is_cancelled then 'cancelled' else 'pending' end,
+        finished_at = case when a.is_cancelled then now() end,
         cost_nanousd = s.cost_nanousd + a.spent_nanousd
-    from attempt a join runs r on r.id = a.run_id
+    from attempt a
     where s.run_id = a.run_id and s.idx = a.idx and s.attempts = a.number and s.status = 'running'
-    returning s.run_id, s.idx, s.status
-), run as (
-    update runs r
-    set cost_nanousd = r.cost_nanousd + lost.spent, open_steps = r.open_steps - lost.cancelled, epoch = r.epoch + 1, touched_at = now()
-    from (select a.run_id, sum(a.spent_nanousd) as spent,
-                 (select count(*) from step where step.run_id = a.run_id and step.status = 'cancelled') as cancelled
-          from attempt a group by a.run_id) lost
-    where r.id = lost.run_id
-    returning r.id, r.epoch, r.open_steps
 )
-select run.id, run.epoch, run.open_steps, (select count(*) from attempt a where a.run_id = run.id) as attempts from run;
+update runs r
+set cost_nanousd = r.cost_nanousd + lost.spent, open_steps = r.open_steps - lost.cancelled, epoch = r.epoch + 1, touched_at = now()
+from (select run_id, count(*) as attempts, sum(spent_nanousd) as spent, count(*) filter (where is_cancelled) as cancelled
+      from attempt group by run_id) lost
+where r.id = lost.run_id
+returning r.id, r.epoch, r.open_steps, lost.attempts;

@@ -26,25 +26,26 @@ where coalesce(key_id, '00000000-0000-0000-0000-000000000000'::uuid)
 update runs set published_epoch = %(epoch)s, touched_at = now() where id = %(run)s and epoch = %(epoch)s;
 
 -- name: request_cancel
--- Open steps end here; running ones end when their worker reads the request at its next renewal.
-with run as (
-    update runs set cancel_requested_at = coalesce(cancel_requested_at, now()), touched_at = now()
-    where id = %(run)s and status in ('queued', 'running')
-    returning id
-), step as (
-    update steps s set status = 'cancelled', finished_at = now()
-    from run where s.run_id = run.id and s.status in ('pending', 'waiting')
-    returning s.idx
-)
-select (select count(*) from run) as runs, coalesce((select array_agg(idx order by idx) from step), '{}') as cancelled;
+-- Locks the run, so that no step changes until `cancel_steps` has ended the open ones.
+update runs set cancel_requested_at = coalesce(cancel_requested_at, now()), touched_at = now()
+where id = %(run)s and status in ('queued', 'running')
+returning id;
 
--- name: close_steps
-update runs set open_steps = open_steps - %(count)s, touched_at = now() where id = %(run)s returning open_steps;
+-- name: cancel_steps
+-- Open steps end here; running ones end when their worker reads the request at its next renewal.
+with step as (
+    update steps set status = 'cancelled', finished_at = now()
+    where run_id = %(run)s and status in ('pending', 'waiting')
+    returning idx
+), run as (
+    update runs set open_steps = open_steps - (select count(*) from step) where id = %(run)s
+)
+select idx from step order by idx;
 
 -- name: finish
 -- Once, by whoever closed the last step (or found it closed).
 update runs set status = %(status)s, finished_at = now(), touched_at = now()
-where id = %(run)s and open_steps = 0 and status in ('queued', 'running')
+where id = %(run)s and open_steps = 0 and (status = 'running' or status = 'queued' and %(status)s <> 'succeeded')
 returning cost_nanousd;
 
 -- name: remainder

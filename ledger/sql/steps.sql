@@ -16,26 +16,23 @@ where r.id = %(run)s and s.idx = %(idx)s;
 select idx, output, error from steps where run_id = %(run)s and idx = any (%(steps)s);
 
 -- name: close
--- End a step that makes no call: skipped, or failed because nobody can serve it.
-with step as (
+-- End a step that makes no call: skipped, or failed because nobody can serve it. One that waited is not skipped any more.
+with run as (
+    select id from runs where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running') for no key update
+), step as (
     update steps s
     set status = %(status)s, error = %(error)s, decision = %(decision)s, finished_at = now()
-    from runs r
-    where s.run_id = %(run)s and s.idx = %(idx)s and s.status in ('pending', 'waiting')
-      and r.id = s.run_id and r.epoch = %(epoch)s and r.status in ('queued', 'running')
-    returning s.run_id, s.idx
-), woken as (
-    delete from parked p using step where p.run_id = step.run_id and p.idx = step.idx returning p.signature
-), run as (
-    update runs r set open_steps = open_steps - 1, touched_at = now()
-    from step where r.id = step.run_id
-    returning r.open_steps, r.epoch
+    from run
+    where s.run_id = run.id and s.idx = %(idx)s
+      and (s.status = 'pending' or s.status = 'waiting' and %(status)s <> 'skipped')
+    returning s.run_id, s.status, s.parked
 )
-select run.open_steps, run.epoch, (select jsonb_agg(signature) from woken) as woken from run;
+update runs r set open_steps = r.open_steps - 1, touched_at = now()
+from step where r.id = step.run_id
+returning r.open_steps, r.epoch, step.status, step.parked;
 
 -- name: park
 -- Wait for a running step to settle; nothing when it has settled meanwhile.
-with step as (
-    select run_id, idx from steps where run_id = %(run)s and idx = %(idx)s and status = 'running' for update
-)
-insert into parked (run_id, idx, signature) select run_id, idx, %(signature)s from step returning id;
+update steps set parked = coalesce(parked, '[]') || jsonb_build_array(%(signature)s::jsonb)
+where run_id = %(run)s and idx = %(idx)s and status = 'running'
+returning idx;

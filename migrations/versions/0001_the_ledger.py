@@ -112,6 +112,7 @@ def upgrade() -> None:
         sa.Column("output", sa.Text(), nullable=True),
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("decision", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("parked", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("cost_nanousd", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -150,21 +151,9 @@ def upgrade() -> None:
         "attempts_leased", "attempts", ["lease_until"], unique=False, postgresql_where=sa.text("status = 'open'")
     )
     op.create_index("attempts_of_step", "attempts", ["run_id", "idx", "number"], unique=True)
-    op.create_table(
-        "parked",
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("run_id", sa.UUID(), nullable=False),
-        sa.Column("idx", sa.SmallInteger(), nullable=False),
-        sa.Column("signature", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.ForeignKeyConstraint(["run_id", "idx"], ["steps.run_id", "steps.idx"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("parked_on_step", "parked", ["run_id", "idx"], unique=False)
 
 
 def downgrade() -> None:
-    op.drop_index("parked_on_step", table_name="parked")
-    op.drop_table("parked")
     op.drop_index("attempts_of_step", table_name="attempts")
     op.drop_index("attempts_leased", table_name="attempts", postgresql_where=sa.text("status = 'open'"))
     op.drop_table("attempts")
