@@ -41,8 +41,14 @@ _HEADERS = {"accept-encoding": "identity", "user-agent": "goblin-assistant"}  # 
 class Caller:
     """Calls providers. `transport` makes what answers in place of the network, for benchmarks inside one process."""
 
-    def __init__(self, transport: Transport | None = None, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport | None = None,
+        watchdog: Watchdog | None = None,
+        largest_answer: int = LARGEST_ANSWER,
+    ) -> None:
         self._transport = transport
+        self._largest_answer = largest_answer
         self._watchdog = watchdog or Watchdog()
         self._idle: dict[Origin, deque[_Slot]] = {}
 
@@ -57,7 +63,7 @@ class Caller:
             control.start(provider.deadlines, provider.name)
             self._watchdog.watch(control)
             with self._exchange(provider, request, control) as response:
-                yield from _events(provider, dialect, response, control)
+                yield from _events(provider, dialect, response, control, self._largest_answer)
         except ProviderFault as fault:
             _keep_discreet(fault, provider, chat)
             raise
@@ -196,11 +202,13 @@ def fetch(provider: Provider, request: HttpRequest, timeout_s: float) -> bytes:
         slot.close()
 
 
-def _events(provider: Provider, dialect: Dialect, response: httpx.Response, control: Control) -> Iterator[Event]:
+def _events(
+    provider: Provider, dialect: Dialect, response: httpx.Response, control: Control, most: int
+) -> Iterator[Event]:
     if not response.is_success:
         raise _complaint(provider, dialect, response, control)
     decoder = dialect.decoder(provider)
-    chunks = _chunks(provider, response, control, LARGEST_ANSWER)
+    chunks = _chunks(provider, response, control, most)
     for data in chunks:
         if events := decoder.feed(data):
             control.pause()

@@ -107,7 +107,8 @@ class Control:
         self._limit = self._total_at
 
     def drain(self) -> None:
-        self._limit = time.monotonic() + DRAIN_S
+        """The answer is whole; its connection may take a moment to end."""
+        self._limit = time.monotonic() + min(DRAIN_S, self._deadlines.stall)
 
     def attach(self, connection: socket.socket | None) -> None:
         """What to shut down from now on. Raises what the call was cut with in the meantime."""

@@ -6,8 +6,9 @@ import string
 
 from providers.message import Chat
 
-_WORDS = (string.ascii_letters + string.whitespace).encode()
-_LONG_WORD = re.compile(r"[!-~]{24,}")
+_LETTERS = (string.ascii_letters + string.whitespace).encode()
+_WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+")
+_MARGIN = 1.15  # other vendors' vocabularies cut finer than the one that this was measured against
 _PER_MESSAGE = 4  # role and separators, in every chat format seen
 _PER_CHAT = 3
 
@@ -15,19 +16,16 @@ _PER_CHAT = 3
 def estimate(text: str) -> int:
     """About how many tokens a text has.
 
-    Four ASCII letters or blanks make a token, so do one or two digits or signs (code counts denser than prose), less
-    than two characters of long unbroken runs (hashes, base64), one CJK character, two letters of other alphabets.
-    Against the o200k vocabulary: prose 1.1 times the real count, code 1.2 to 1.6, JSON, SQL and base64 about 1, CJK 1.4
-    to 1.8. Linear; no downloads.
+    A token is up to six letters of a word (two, if it is all capitals), one or two digits or signs, one CJK character,
+    or two letters of another alphabet. Against the o200k vocabulary: prose, code, JSON, logs and hashes 1.05 to 1.3
+    times the real count, base64 0.95, CJK 1.5 to 2. Linear; 25 MB a second.
     """
-    if not text:
-        return 0
     plain = text.encode("ascii", "ignore")
     # UTF-8 spends one further byte on an accented or Cyrillic letter, two on a CJK character, three on an emoji.
     wide = (len(text.encode("utf-8", "replace")) - len(text)) / 2
-    signs = len(plain.translate(None, _WORDS))
-    dense = sum(len(run) for run in _LONG_WORD.findall(text))
-    return math.ceil((len(plain) - signs) / 4 + signs * 0.6 + dense * 0.4 + wide)
+    words = sum((len(word) + 1) // 2 if word.isupper() else 1 + (len(word) - 1) // 6 for word in _WORD.findall(plain))
+    signs = len(plain.translate(None, _LETTERS))
+    return math.ceil((words + signs * 0.65 + plain.count(b"\n") * 0.6 + wide) * _MARGIN)
 
 
 def estimate_chat(chat: Chat) -> int:

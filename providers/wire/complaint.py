@@ -27,7 +27,7 @@ from providers.wire.field import entries, text, tree
 
 CLIP = 300  # characters of the vendor's own words
 _LONGEST_WAIT_S = 7 * 86_400.0
-_DEPTH = 4
+_DEPTH = 6
 _HINT = re.compile(
     r"\b(?:try again|retry|resets?|wait)(?: in| after| for)?\s*~?\s*((?:\d+(?:\.\d+)?\s*(?:ms|h|m|s)[a-z]*\s*)+)", re.I
 )

@@ -1,0 +1,267 @@
+"""Answers as vendors send them, by dialect, and what they say. Written by hand from the wire formats."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from providers.message import Event, Finish, Report, Text, Thought, Usage
+
+
+@dataclass(frozen=True)
+class Transcript:
+    name: str
+    dialect: str
+    body: bytes
+    events: tuple[Event, ...]
+
+
+def sse(*payloads: Any, end: str = "") -> bytes:
+    return ("".join(f"data: {json.dumps(payload)}\n\n" for payload in payloads) + end).encode()
+
+
+def named(*payloads: Any) -> bytes:
+    return "".join(f"event: {payload['type']}\ndata: {json.dumps(payload)}\n\n" for payload in payloads).encode()
+
+
+def lines(*payloads: Any) -> bytes:
+    return "".join(json.dumps(payload) + "\n" for payload in payloads).encode()
+
+
+def delta(finish: str | None = None, **said: Any) -> dict[str, Any]:
+    return {"id": "c1", "model": "m-1", "choices": [{"index": 0, "delta": said, "finish_reason": finish}]}
+
+
+DONE = "data: [DONE]\n\n"
+PLAIN_USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+MESSAGE_START = {
+    "type": "message_start",
+    "message": {
+        "model": "claude",
+        "content": [],
+        "stop_reason": None,
+        "usage": {
+            "input_tokens": 9,
+            "output_tokens": 1,
+            "cache_read_input_tokens": 5,
+            "cache_creation_input_tokens": 2,
+        },
+    },
+}
+
+
+def block(kind: str, **said: str) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": kind, **said}}
+
+
+def partial(*parts: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"index": 0, "content": {"role": "model", "parts": list(parts)}}
+    return {"candidates": [{**candidate, "finishReason": finish} if finish else candidate], **more}
+
+
+TRANSCRIPTS = [
+    Transcript(
+        "usage in a chunk of its own",
+        "openai",
+        b": keep-alive\n\n"
+        + sse(
+            delta(role="assistant", content=""),
+            delta(content="Hel"),
+            delta(content="lo ☃"),
+            delta("stop"),
+            {
+                "model": "m-1",
+                "choices": [],
+                "usage": {
+                    **PLAIN_USAGE,
+                    "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 1},
+                    "completion_tokens_details": {"reasoning_tokens": 2},
+                },
+            },
+            end=DONE,
+        ),
+        (Text("Hel"), Text("lo ☃"), Finish("stop", "stop"), Report(Usage(9, 4, 1, 3, 2), "m-1")),
+    ),
+    Transcript(
+        "usage on the last chunk and no terminator",
+        "openai",
+        sse(delta(content="Hi"), {**delta("length"), "usage": PLAIN_USAGE}),
+        (Text("Hi"), Finish("length", "length"), Report(Usage(9, 0, 0, 3, 0), "m-1")),
+    ),
+    Transcript(
+        "usage in x_groq",
+        "openai",
+        sse(delta(content="Hi"), {**delta("stop"), "x_groq": {"usage": PLAIN_USAGE}}, end=DONE),
+        (Text("Hi"), Finish("stop", "stop"), Report(Usage(9, 0, 0, 3, 0), "m-1")),
+    ),
+    Transcript(
+        "reasoning_content beside the content, counted beside the completion",
+        "openai",
+        sse(
+            delta(reasoning_content="hm"),
+            delta(content="Hi"),
+            {
+                **delta("stop"),
+                "usage": {
+                    "prompt_tokens": 9,
+                    "completion_tokens": 3,
+                    "total_tokens": 17,
+                    "prompt_cache_hit_tokens": 6,
+                    "completion_tokens_details": {"reasoning_tokens": 5},
+                },
+            },
+            end=DONE,
+        ),
+        (Thought("hm"), Text("Hi"), Finish("stop", "stop"), Report(Usage(9, 6, 0, 8, 5), "m-1")),
+    ),
+    Transcript(
+        "reasoning under its other name",
+        "openai",
+        sse(delta(reasoning="hm", reasoning_details=[{"text": "hm"}]), delta(content="Hi"), delta("stop"), end=DONE),
+        (Thought("hm"), Text("Hi"), Finish("stop", "stop")),
+    ),
+    Transcript(
+        "content as a list of parts",
+        "openai",
+        sse(
+            delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]),
+            delta(content=[{"type": "text", "text": "Hi"}]),
+            delta("stop"),
+            end=DONE,
+        ),
+        (Thought("hm"), Text("Hi"), Finish("stop", "stop")),
+    ),
+    Transcript(
+        "thinking tags cut by the stream",
+        "openai",
+        sse(
+            *(delta(content=piece) for piece in ("<th", "ink>h", "m</thi", "nk>", "\n\n", "Hi <b>", " there")),
+            delta("stop"),
+            end=DONE,
+        ),
+        (Thought("h"), Thought("m"), Text("Hi <b>"), Text(" there"), Finish("stop", "stop")),
+    ),
+    Transcript(
+        "text that only looks like a tag at its end",
+        "openai",
+        sse(delta(content="a <thi"), delta("stop"), end=DONE),
+        (Text("a "), Text("<thi"), Finish("stop", "stop")),
+    ),
+    Transcript(
+        "a filtered answer",
+        "openai",
+        sse(delta(content="No"), delta("content_filter"), end=DONE),
+        (Text("No"), Finish("filtered", "content_filter")),
+    ),
+    Transcript(
+        "a refusal in a field of its own",
+        "openai",
+        sse(delta(refusal="I cannot"), delta("stop"), end=DONE),
+        (Text("I cannot"), Finish("filtered", "stop")),
+    ),
+    Transcript(
+        "a terminator without a reason",
+        "openai",
+        sse(delta(content="Hi"), end=DONE),
+        (Text("Hi"), Finish("stop", "stop")),
+    ),
+    Transcript(
+        "an answer that was not streamed",
+        "openai",
+        json.dumps(
+            {
+                "model": "m-1",
+                "choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+                "usage": PLAIN_USAGE,
+            },
+            indent=1,
+        ).encode(),
+        (Text("Hi"), Finish("stop", "stop"), Report(Usage(9, 0, 0, 3, 0), "m-1")),
+    ),
+    Transcript(
+        "carriage returns and a byte order mark",
+        "openai",
+        b"\xef\xbb\xbf" + sse(delta(content="Hi"), delta("stop"), end=DONE).replace(b"\n", b"\r\n"),
+        (Text("Hi"), Finish("stop", "stop")),
+    ),
+    Transcript(
+        "blocks, pings and a running total",
+        "anthropic",
+        named(
+            MESSAGE_START,
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
+            {"type": "ping"},
+            block("thinking_delta", thinking="hm"),
+            block("signature_delta", signature="c2ln"),
+            {"type": "content_block_stop", "index": 0},
+            {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
+            block("text_delta", text="Hel"),
+            block("text_delta", text="lo"),
+            {"type": "content_block_stop", "index": 1},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 30}},
+            {"type": "message_stop"},
+        ),
+        (
+            Thought("hm"),
+            Text("Hel"),
+            Text("lo"),
+            Finish("stop", "end_turn"),
+            Report(Usage(16, 5, 2, 30, 0), "claude"),
+        ),
+    ),
+    Transcript(
+        "a refusal",
+        "anthropic",
+        named(MESSAGE_START, {"type": "message_delta", "delta": {"stop_reason": "refusal"}, "usage": {}}),
+        (Finish("filtered", "refusal"), Report(Usage(16, 5, 2, 1, 0), "claude")),
+    ),
+    Transcript(
+        "partial answers with thoughts",
+        "gemini",
+        sse(
+            partial({"text": "hm", "thought": True}, usageMetadata={"promptTokenCount": 9}),
+            partial({"text": "Hel"}),
+            partial(
+                {"text": "lo"},
+                finish="STOP",
+                modelVersion="g-1",
+                usageMetadata={
+                    "promptTokenCount": 9,
+                    "cachedContentTokenCount": 4,
+                    "toolUsePromptTokenCount": 1,
+                    "candidatesTokenCount": 3,
+                    "thoughtsTokenCount": 5,
+                },
+            ),
+        ),
+        (Thought("hm"), Text("Hel"), Text("lo"), Finish("stop", "STOP"), Report(Usage(10, 4, 0, 8, 5), "g-1")),
+    ),
+    Transcript(
+        "a blocked prompt",
+        "gemini",
+        sse({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 9}}),
+        (Finish("filtered", "SAFETY"), Report(Usage(9), None)),
+    ),
+    Transcript(
+        "lines with thinking",
+        "ollama",
+        lines(
+            {"model": "q", "message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": False},
+            {"model": "q", "message": {"role": "assistant", "content": "Hello"}, "done": False},
+            {
+                "model": "q",
+                "message": {"role": "assistant", "content": ""},
+                "done": True,
+                "done_reason": "stop",
+                "prompt_eval_count": 9,
+                "eval_count": 3,
+            },
+        ),
+        (Thought("hm"), Text("Hello"), Finish("stop", "stop"), Report(Usage(9, 0, 0, 3, 0), "q")),
+    ),
+    Transcript(
+        "half a count is none, and a last line may have no end",
+        "ollama",
+        lines({"message": {"content": "Hi"}}, {"done": True, "done_reason": "length", "eval_count": 3}).rstrip(),
+        (Text("Hi"), Finish("length", "length")),
+    ),
+]

@@ -1,0 +1,190 @@
+"""Decoders: what vendors send means the same however the bytes are cut, and nothing but our own errors comes out."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goblin.errors import GoblinError
+from providers.answer import collect
+from providers.errors import (
+    BrokenStream,
+    ContentFiltered,
+    Malformed,
+    Overloaded,
+    ProviderFault,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+)
+from providers.message import Event, Finish, Text, Thought, Usage
+from providers.wire.spoken import SPOKEN
+from providers.wire.sse import LONGEST_LINE
+from tests.fakes.transcripts import (
+    DONE,
+    MESSAGE_START,
+    TRANSCRIPTS,
+    Transcript,
+    block,
+    delta,
+    lines,
+    named,
+    partial,
+    sse,
+)
+from tests.fakes.vendor import KEY, provider
+
+EVERY = pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda one: f"{one.dialect}: {one.name}")
+
+
+def decode(dialect: str, *pieces: bytes) -> list[Event]:
+    decoder = SPOKEN[dialect].decoder(provider(dialect=dialect))
+    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.end()
+
+
+@EVERY
+def test_a_whole_answer_gives_its_events(transcript: Transcript) -> None:
+    assert tuple(decode(transcript.dialect, transcript.body)) == transcript.events
+
+
+@EVERY
+def test_an_answer_that_comes_byte_by_byte_gives_the_same_events(transcript: Transcript) -> None:
+    pieces = [transcript.body[at : at + 1] for at in range(len(transcript.body))]
+    assert tuple(decode(transcript.dialect, *pieces)) == transcript.events
+
+
+@EVERY
+@given(data=st.data())
+def test_it_does_not_matter_where_the_bytes_are_cut(transcript: Transcript, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(transcript.body)), max_size=12)))
+    pieces = [transcript.body[start:end] for start, end in zip([0, *cuts], [*cuts, len(transcript.body)], strict=True)]
+    assert tuple(decode(transcript.dialect, *pieces)) == transcript.events
+
+
+@EVERY
+@given(data=st.data())
+def test_an_answer_cut_anywhere_is_whole_or_says_that_it_is_not(transcript: Transcript, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(transcript.body) - 1))
+    try:
+        events = decode(transcript.dialect, transcript.body[:cut])
+    except (BrokenStream, Malformed):
+        return
+    assert any(isinstance(event, Finish) for event in events)
+
+
+@pytest.mark.parametrize("dialect", SPOKEN)
+@given(data=st.data())
+def test_garbage_raises_nothing_but_our_own_errors(dialect: str, data: st.DataObject) -> None:
+    json_like = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=5),
+        max_leaves=12,
+    )
+    framed = json_like.map(lambda value: sse(value) if dialect != "ollama" else lines(value))
+    body = data.draw(st.binary(max_size=200) | framed)
+    with contextlib.suppress(ProviderFault):
+        decode(dialect, body)
+
+
+WORDS = [
+    "choices", "delta", "content", "finish_reason", "usage", "error", "code", "message", "type", "candidates", "parts",
+    "text", "usageMetadata", "finishReason", "prompt_tokens", "done", "base_resp", "status_code", "x_groq", "thinking",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("openai", sse(delta(content="Hi"))),
+        ("openai", DONE.encode()),
+        ("openai", b""),
+        ("anthropic", named(MESSAGE_START, block("text_delta", text="Hi"), {"type": "message_stop"})),
+        ("gemini", sse(partial({"text": "Hi"}))),
+        ("ollama", lines({"message": {"content": "Hi"}, "done": False})),
+    ],
+)
+def test_an_answer_without_its_end_is_broken(dialect: str, body: bytes) -> None:
+    with pytest.raises(BrokenStream):
+        decode(dialect, body)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "trouble", "fault"),
+    [
+        ("openai", sse({"error": {"message": "x", "type": "server_error"}}), ServerError),
+        ("openai", sse({"error": {"message": "x", "code": "rate_limit_exceeded"}}), Throttled),
+        ("openai", sse({"error": {"message": "x", "code": 429}}), Throttled),
+        ("openai", sse({"error": {"message": "x", "code": "502"}}), ServerError),
+        ("openai", sse({"error": {"message": "x", "type": "insufficient_quota"}}), QuotaSpent),
+        ("openai", sse({**delta("error")}), ServerError),
+        ("openai", sse({"x_groq": {"error": "over capacity"}}), ServerError),
+        ("openai", b'{"error":{"message":"x","code":"content_filter"}}', ContentFiltered),
+        ("anthropic", named({"type": "error", "error": {"type": "overloaded_error", "message": "x"}}), Overloaded),
+        ("anthropic", named({"type": "error", "error": {"type": "rate_limit_error", "message": "x"}}), Throttled),
+        ("gemini", sse({"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}), Overloaded),
+        ("gemini", sse({"error": {"code": 429, "message": "x", "status": "RESOURCE_EXHAUSTED"}}), Throttled),
+        ("ollama", lines({"error": "the runner has ended"}), ServerError),
+    ],
+)
+def test_an_error_inside_a_stream_is_told_by_its_type(dialect: str, trouble: bytes, fault: type[GoblinError]) -> None:
+    with pytest.raises(fault):
+        decode(dialect, trouble)
+
+
+def test_an_error_inside_a_stream_does_not_show_the_key() -> None:
+    with pytest.raises(ServerError) as caught:
+        decode("openai", sse({"error": {"message": f"bad key {KEY} in cluster"}}))
+    assert KEY not in caught.value.message
+    assert "in cluster" in caught.value.message
+
+
+@pytest.mark.parametrize("dialect", SPOKEN)
+def test_a_line_without_end_is_malformed_and_not_kept(dialect: str) -> None:
+    with pytest.raises(Malformed):
+        decode(dialect, *([b"data: " + b"x" * 65_536] * (LONGEST_LINE // 65_536 + 2)))
+
+
+def test_an_event_of_endless_lines_is_malformed() -> None:
+    with pytest.raises(Malformed):
+        decode("openai", *([b"data: " + b"x" * 65_536 + b"\n"] * (LONGEST_LINE // 65_536 + 2)))
+
+
+def test_text_that_no_database_can_hold_is_replaced() -> None:
+    events = decode(
+        "openai", b'data: {"choices":[{"delta":{"content":"a\\u0000b\\ud800c"},"finish_reason":"stop"}]}\n\n'
+    )
+    assert events[0] == Text("a\ufffdb\ufffdc")
+
+
+@pytest.mark.parametrize(
+    ("said", "texts", "thoughts"),
+    [
+        ("<think>hm</think>Hi", "Hi", "hm"),
+        ("\n<think>\nhm\n</think>\n\nHi", "\nHi", "\nhm\n"),
+        ("a <think>hm</think> b <think>ho</think>c", "a b c", "hmho"),
+        ("use `<think>` to mark it", "use `<think>` to mark it", ""),
+        ("a </think> b", "a </think> b", ""),
+        ("<think>never closed", "", "never closed"),
+        ("1 < 2 <t <th <thi", "1 < 2 <t <th <thi", ""),
+        ("<think></think>", "", ""),
+    ],
+)
+@given(data=st.data())
+def test_thinking_tags_are_taken_out_of_the_text(said: str, texts: str, thoughts: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(said)), max_size=6)))
+    pieces = [said[start:end] for start, end in zip([0, *cuts], [*cuts, len(said)], strict=True)]
+    events = decode("openai", sse(*(delta(content=piece) for piece in pieces), delta("stop"), end=DONE))
+    assert collect(events)[:2] == (texts, thoughts)
+
+
+def test_collect_keeps_the_last_report() -> None:
+    first, last = delta(content="a"), delta("stop")
+    body = sse(
+        {**first, "usage": {"prompt_tokens": 1}}, {**last, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    )
+    assert collect(decode("openai", body)) == ("a", "", Finish("stop", "stop"), Usage(input=1, output=2))
+
+
+def test_collect_of_nothing_knows_no_usage() -> None:
+    assert collect([Thought("hm")]) == ("", "hm", None, None)
