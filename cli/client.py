@@ -1,0 +1,122 @@
+"""The API over HTTP, as commands ask it; its refusals as our errors. A run's events are in `cli.events`."""
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from goblin.errors import GoblinError, Unavailable
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+PROBE_S = 2.0
+_STANDARD = ("type", "title", "status", "detail")
+
+
+class Answered(GoblinError):
+    """The API said no. `details` holds its `status`, its `problem` and whatever else it told."""
+
+
+class Api:
+    """One API. Raises Answered for its refusals, Unavailable when it cannot be reached."""
+
+    def __init__(self, url: str, *, key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        is_local = urlsplit(self.url).hostname in LOCAL
+        self._client = httpx.Client(
+            base_url=self.url, headers=headers, timeout=httpx.Timeout(30, connect=5), trust_env=not is_local
+        )
+
+    @property
+    def client(self) -> httpx.Client:
+        return self._client
+
+    def health(self) -> Mapping[str, Any] | None:
+        """What the API says of itself; None when nothing like it answers."""
+        try:
+            said = self._client.get("/api/health", timeout=PROBE_S).json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None
+        return said if isinstance(said, dict) and {"status", "version", "uptime"} <= said.keys() else None
+
+    def submit(self, request: Mapping[str, Any]) -> str:
+        """The id of the new run."""
+        return str(self._ask("POST", "/v1/runs", json=request)["id"])
+
+    def run(self, run: str) -> dict[str, Any]:
+        return self._ask("GET", f"/v1/runs/{run}")
+
+    def runs(self, *, limit: int, status: str | None) -> list[dict[str, Any]]:
+        """Newest first."""
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while len(found) < limit:
+            wanted = {"limit": min(100, limit - len(found)), "status": status, "cursor": cursor}
+            page = self._ask("GET", "/v1/runs", params={key: value for key, value in wanted.items() if value})
+            found += page["data"]
+            cursor = page.get("next_cursor")
+            if not cursor:
+                break
+        return found
+
+    def cancel(self, run: str) -> dict[str, Any]:
+        return self._ask("POST", f"/v1/runs/{run}/cancel")
+
+    def decisions(self, run: str) -> dict[str, Any]:
+        return self._ask("GET", f"/v1/runs/{run}/decisions")
+
+    def usage(self, **wanted: str) -> dict[str, Any]:
+        return self._ask("GET", "/v1/usage", params=wanted)
+
+    def providers(self) -> dict[str, Any]:
+        return self._ask("GET", "/providers")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        try:
+            answer = self._client.request(method, path, **request)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self.unreachable() from error
+        if not answer.is_success:
+            raise refused(answer)
+        try:
+            said = answer.json()
+        except ValueError as error:
+            raise Unavailable(f"what answers at {self.url} is not this API") from error
+        return dict(said)
+
+    def unreachable(self) -> Unavailable:
+        return Unavailable(f"no API answers at {self.url}: start one with `goblin up`, or set GOBLIN_URL to another")
+
+
+def refused(answer: httpx.Response) -> Answered:
+    """The error in an answer whose body has been read."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    message = str(problem.get("detail") or f"the API answered {answer.status_code}")
+    if answer.status_code == 401:
+        message += " (goblin sends the key in GOBLIN_API_KEY)"
+    more = {key: value for key, value in problem.items() if key not in _STANDARD}
+    slug = str(problem.get("type", "")).rpartition("/")[2]
+    return Answered(message, **{**more, "status": answer.status_code, "problem": slug})
+
+
+def key_of_environment() -> str | None:
+    return os.environ.get("GOBLIN_API_KEY") or None

@@ -1,0 +1,38 @@
+"""The `goblin` command: puts the commands together. What each does is in a module of its own, imported light."""
+
+import typer
+
+from cli import demo, parse, processes, run, runs, up
+from cli.complain import Commands
+
+app = typer.Typer(
+    name="goblin",
+    cls=Commands,
+    help="Workflows in one line of text, each step on the best of many AI providers, durable and within budget.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for _command in (
+    demo.demo,
+    up.up,
+    run.run,
+    parse.parse,
+    runs.runs,
+    runs.watch,
+    runs.cancel,
+    runs.explain,
+    runs.costs,
+):
+    app.command()(_command)
+for _process in (processes.api, processes.worker, processes.beat, processes.flower, processes.migrate):
+    app.command(rich_help_panel="Processes of a deployment")(_process)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Commands about runs that are there: `goblin runs`, `watch`, `cancel`, `explain`, `costs`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from cli.complain import FAILED
+from goblin.errors import UsageError
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
+GROUPS = ("provider", "model", "goblin", "key", "day")
+NO_KEY = "no key"  # how the refusal of a provider without credentials begins
+SHOWN = 60  # characters of a workflow in a list
+
+
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    status: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first."""
+    from cli import reach, show
+
+    with reach.api() as api:
+        found = api.runs(limit=limit, status=status)
+    if as_json:
+        show.put_json(found)
+        return
+    rows = [
+        (one["id"], show.outcome(one["status"]), one["created_at"][:19], show.dollars(one["cost_usd"]), _short(one))
+        for one in found
+    ]
+    show.put_table(("run", "status", "created (UTC)", ">cost", "workflow"), rows)
+
+
+def watch(run: RunId, as_json: AsJson = False) -> None:
+    """Watch a run to its end, from its beginning."""
+    from cli import reach
+    from cli.run import watch as watched
+
+    with reach.api() as api:
+        ended = watched(reach.Reached(api), run, as_json=as_json)
+    raise typer.Exit(0 if ended["status"] == "succeeded" else FAILED)
+
+
+def cancel(run: RunId, as_json: AsJson = False) -> None:
+    """Stop a run: its running calls are cut, what waits ends at once."""
+    from cli import reach, show
+
+    with reach.api() as api:
+        answer = api.cancel(run)
+    if as_json:
+        show.put_json(answer)
+    else:
+        show.put(f"run {run} is {'cancelled' if answer['status'] == 'cancelled' else 'being cancelled'}")
+
+
+def explain(run: RunId, as_json: AsJson = False) -> None:
+    """Why each step went where it went: every candidate's score, and why others were refused."""
+    from cli import reach, show
+
+    with reach.api() as api:
+        found = api.decisions(run)
+    if as_json:
+        show.put_json(found)
+        return
+    for step in found["steps"]:
+        for decision in step["decisions"]:
+            _put_decision(step["id"], decision)
+
+
+def costs(
+    by: Annotated[str, typer.Option(help=f"One or more of {', '.join(GROUPS)}; comma-separated.")] = "provider",
+    since: Annotated[str | None, typer.Option(help="From this moment on, as in 2030-01-31T00:00:00Z.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What was spent, from the ledger."""
+    from cli import reach, show
+
+    groups = [name.strip() for name in by.split(",") if name.strip()]
+    if unknown := [name for name in groups if name not in GROUPS]:
+        raise UsageError(f"--by takes {', '.join(GROUPS)}, not {unknown[0]!r}")
+    with reach.api() as api:
+        found = api.usage(group_by=",".join(groups), **({"since": since} if since else {}))
+    if as_json:
+        show.put_json(found)
+        return
+    total = {**dict.fromkeys(groups, ""), **dict.fromkeys(groups[:1], "total"), **found["total"]}
+    columns = (*groups, ">calls", ">in", ">out", ">cost", ">of it estimated")
+    show.put_table(columns, [_cost_row(one, groups) for one in (*found["data"], total)])
+
+
+def _cost_row(row: Mapping[str, Any], groups: list[str]) -> tuple[object, ...]:
+    from cli import show
+
+    usage = row["usage"]
+    read = usage["input"] + usage["cache_read"] + usage["cache_write"]
+    money = (show.dollars(row["cost_usd"]), show.dollars(row["estimated_usd"]))
+    return (*(row.get(group) or "–" for group in groups), row["calls"], read, usage["output"], *money)
+
+
+def _short(run: Mapping[str, Any]) -> str:
+    line = " ".join(run["workflow"].split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
+
+
+def _put_decision(step: str, taken: Mapping[str, Any]) -> None:
+    from cli import show
+
+    who = f"{taken['provider']}/{taken['model']}" if taken["provider"] else "nobody"
+    number = f" attempt {taken['number']}" if taken["number"] else ""
+    show.put(f"{step}{number}: {who} ({taken['status']})")
+    decision = taken["decision"]
+    rows = [
+        (f"  {provider}/{model}", *(f"{term:.3f}" for term in (score, *terms)))
+        for provider, model, *terms, score in decision["candidates"]
+    ]
+    if rows:
+        show.put_table(("  candidate", ">score", ">latency", ">cost", ">success", ">bandwidth"), rows)
+    keyless = [name for name, reason in decision["refused"].items() if reason.startswith(NO_KEY)]
+    for name, reason in decision["refused"].items():
+        if name not in keyless:
+            show.put(f"  refused {name}: {reason}")
+    if keyless:
+        show.put(f"  and {len(keyless)} without a key (`goblin check` names them)")
+    show.put()
