@@ -75,7 +75,7 @@ TOO_LONG = rule(
     status=(200, 400, 413, 422, 500),
     contains=(
         "context length", "context window", "context limit", "context size", "prompt is too long", "input is too long",
-        "model token limit", "range of input length", "maximum number of tokens",
+        "model token limit", "range of input length", "maximum number of tokens", "token count exceeds",
     ),
 )  # fmt: skip
 

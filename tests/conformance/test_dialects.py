@@ -1,0 +1,244 @@
+"""One set of cases for every dialect: our own client against the simulator, over real HTTP."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+import pytest
+from pydantic import SecretStr
+
+from goblin.errors import GoblinError
+from providers.answer import collect
+from providers.call import Caller, Control
+from providers.discover import discover, list_models
+from providers.errors import (
+    BadCredentials,
+    BadRequest,
+    BrokenStream,
+    ContentFiltered,
+    ContextTooLong,
+    Malformed,
+    Overloaded,
+    ProviderFault,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    TimedOut,
+    UnknownModel,
+    Unreachable,
+)
+from providers.message import Chat, Finish, Message, Text, Usage
+from providers.price import FREE
+from providers.provider import Deadlines, Model, Provider
+
+PATHS = {"openai": "/openai/v1", "anthropic": "/anthropic", "gemini": "/gemini", "ollama": "/ollama"}
+AUTH = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key", "ollama": "bearer-optional"}
+MODELS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models", "ollama": "/api/tags"}
+REASONER = "sim-reasoner+ttft=0+speed=0"
+PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
+
+
+class Simulator(Protocol):
+    @property
+    def url(self) -> str: ...
+
+    def last_call(self) -> dict[str, Any]: ...
+
+
+@pytest.fixture(scope="module")
+def caller() -> Iterator[Caller]:
+    one = Caller()
+    yield one
+    one.close()
+
+
+@pytest.fixture(params=PATHS)
+def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
+    dialect: str = request.param
+    return Provider(
+        id=dialect,
+        name="Simulator",
+        dialect=dialect,
+        base_url=simulator.url + PATHS[dialect],
+        auth=AUTH[dialect],
+        key=SecretStr("sim-key"),
+        models=(Model(REASONER, reasoning=True), Model("sim-instant")),
+        models_path=MODELS[dialect],
+        deadlines=PATIENT,
+    )
+
+
+def ask(model: str, said: str = "Say something about the weather.", **wishes: Any) -> Chat:
+    messages = (Message("system", "Be brief."), Message("user", said))
+    return Chat(**{"model": model, "messages": messages, "max_output_tokens": 500, **wishes})
+
+
+def answer(caller: Caller, vendor: Provider, call: Chat) -> tuple[str, str, Finish | None, Usage | None]:
+    return collect(caller.stream(vendor, call, Control()))
+
+
+def saying(text: str) -> str:
+    return "+say=" + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def test_what_is_said_comes_whole(caller: Caller, vendor: Provider) -> None:
+    text = 'Grüße, 世界 🎉!\nTwo lines, "quotes" and <b>marks</b>.'
+    said, thoughts, finish, _ = answer(caller, vendor, ask(f"sim-instant{saying(text)}"))
+    assert (said, thoughts) == (text, "")
+    assert finish is not None
+    assert finish.reason == "stop"
+
+
+def test_tokens_are_counted_as_the_vendor_counts_them(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
+    cached = 0 if vendor.dialect == "ollama" else 4
+    *_, usage = answer(caller, vendor, ask(f"sim-instant+tokens=7+cached={cached}"))
+    booked = simulator.last_call()
+    assert usage == Usage(booked["input_tokens"], booked["cached_tokens"], 0, booked["output_tokens"], 0)
+    assert usage.output == 7
+    assert usage.cache_read == cached
+
+
+def test_reasoning_is_kept_apart(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
+    said, thoughts, _, usage = answer(caller, vendor, ask(REASONER, reasoning=True))
+    assert thoughts.startswith("The task is")
+    assert thoughts not in said
+    assert usage is not None
+    assert usage.output == simulator.last_call()["output_tokens"]
+
+
+def test_reasoning_is_suppressed(caller: Caller, vendor: Provider) -> None:
+    off = {"reasoning_off": {"reasoning_effort": "none"}} if vendor.dialect == "openai" else {}
+    said, thoughts, *_ = answer(caller, replace(vendor, quirks=off), ask(REASONER))
+    assert said
+    assert not thoughts
+
+
+@pytest.mark.parametrize("vendor", ["openai", "ollama"], indirect=True)
+def test_thinking_tags_are_taken_out(caller: Caller, vendor: Provider) -> None:
+    said, thoughts, *_ = answer(caller, vendor, ask("sim-instant+thinktag+per=1"))
+    assert thoughts.startswith("The task is")
+    assert "think>" not in said
+
+
+def test_the_output_limit_is_kept_and_told(caller: Caller, vendor: Provider) -> None:
+    *_, finish, usage = answer(caller, vendor, ask("sim-instant+tokens=50", max_output_tokens=5))
+    assert finish is not None
+    assert usage is not None
+    assert (finish.reason, usage.output) == ("length", 5)
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"], indirect=True)
+def test_a_filtered_answer_says_so(caller: Caller, vendor: Provider) -> None:
+    *_, finish, _ = answer(caller, vendor, ask("sim-instant+filtered"))
+    assert finish is not None
+    assert finish.reason == "filtered"
+
+
+@pytest.mark.parametrize(
+    ("directives", "fault"),
+    [
+        ("+auth", BadCredentials),
+        ("+fail=403", BadCredentials),
+        ("+fail=400", BadRequest),
+        ("+fail=404", UnknownModel),
+        ("+fail=429", Throttled),
+        ("+fail=500", ServerError),
+        ("+fail=503", Overloaded),
+        ("+fail=529", Overloaded),
+        ("+overloaded", Overloaded),
+        ("+context", ContextTooLong),
+        ("+cut=3+tokens=9", BrokenStream),
+        ("+malformed=3+tokens=9", Malformed),
+        ("+reset", Unreachable),
+    ],
+)
+def test_a_fault_is_told_for_what_it_is(
+    caller: Caller, vendor: Provider, directives: str, fault: type[ProviderFault]
+) -> None:
+    with pytest.raises(GoblinError) as caught:
+        answer(caller, vendor, ask(f"sim-instant{directives}"))
+    assert type(caught.value) is fault
+
+
+def test_an_error_inside_a_stream_is_told_by_its_type(caller: Caller, vendor: Provider) -> None:
+    overloaded = vendor.dialect in ("anthropic", "gemini")
+    with pytest.raises(Overloaded if overloaded else ServerError):
+        answer(caller, vendor, ask("sim-instant+midfail=3+tokens=9"))
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"], indirect=True)
+def test_an_empty_account_is_no_rate_limit(caller: Caller, vendor: Provider) -> None:
+    with pytest.raises(QuotaSpent):
+        answer(caller, vendor, ask("sim-instant+quota"))
+
+
+@pytest.mark.parametrize("vendor", ["openai"], indirect=True)
+def test_a_filtered_prompt_is_rejected(caller: Caller, vendor: Provider) -> None:
+    with pytest.raises(ContentFiltered):
+        answer(caller, vendor, ask("sim-instant+filtered=400"))
+
+
+def test_a_prompt_that_is_too_long_is_told(caller: Caller, vendor: Provider) -> None:
+    long = "word " * 400
+    if vendor.dialect == "ollama":  # it shifts the rest out in silence: the window that we ask for is what protects
+        assert answer(caller, vendor, ask("sim-tiny", long))[0]
+        return
+    with pytest.raises(ContextTooLong):
+        answer(caller, vendor, ask("sim-tiny", long))
+
+
+def test_how_long_to_wait_is_told(caller: Caller, vendor: Provider) -> None:
+    with pytest.raises(Throttled) as caught:
+        answer(caller, vendor, ask("sim-instant+fail=429+after=3"))
+    assert caught.value.retry_after == 3
+
+
+def test_a_wrong_key_is_told_and_not_shown(caller: Caller, vendor: Provider) -> None:
+    with pytest.raises(BadCredentials) as caught:
+        answer(caller, replace(vendor, key=SecretStr("wrong-key-123")), ask("sim-instant"))
+    assert "wrong-key-123" not in caught.value.message
+
+
+def test_an_unknown_model_is_told(caller: Caller, vendor: Provider) -> None:
+    with pytest.raises(UnknownModel):
+        answer(caller, vendor, ask("no-such-model"))
+
+
+@pytest.mark.parametrize(("directives", "phase"), [("+silent", "first_token"), ("+stall=2:30+tokens=5", "stall")])
+def test_a_silent_vendor_is_left(caller: Caller, vendor: Provider, directives: str, phase: str) -> None:
+    hasty = replace(vendor, deadlines=Deadlines(connect=10, first_token=0.4, stall=0.4, total=40))
+    with pytest.raises(TimedOut) as caught:
+        answer(caller, hasty, ask(f"sim-instant{directives}"))
+    assert caught.value.details == {"phase": phase}
+
+
+def test_a_finished_answer_needs_no_terminator(caller: Caller, vendor: Provider) -> None:
+    said, _, finish, _ = answer(caller, vendor, ask("sim-instant+tokens=3+nodone"))
+    assert said
+    assert finish is not None
+
+
+def test_an_answer_without_counts_has_none(caller: Caller, vendor: Provider) -> None:
+    *_, finish, usage = answer(caller, vendor, ask("sim-instant+tokens=3+nousage"))
+    assert finish is not None
+    assert usage in (None, Usage())
+
+
+def test_tokens_come_as_they_are_made(caller: Caller, vendor: Provider) -> None:
+    events = caller.stream(vendor, ask("sim-instant+tokens=30+per=1"), Control())
+    assert len([event for event in events if isinstance(event, Text)]) >= 25
+
+
+def test_the_models_are_listed(vendor: Provider) -> None:
+    names = list_models(vendor)
+    assert names is not None
+    assert {"sim-fast", "sim-smart"} <= set(names)
+    assert "sim-embed" not in names
+
+
+@pytest.mark.parametrize("vendor", ["ollama"], indirect=True)
+def test_a_local_server_is_discovered(vendor: Provider) -> None:
+    models = discover(replace(vendor, local=True, models=()))
+    assert models is not None
+    assert all(model.price == FREE for model in models)
