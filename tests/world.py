@@ -109,7 +109,12 @@ class World:
         return worker
 
     def start_scheduler(self) -> ProcessContainer:
-        return self._start("scheduler", ["-m", "cli.main", "beat"], self.env, " ready.")
+        return self._start(
+            "scheduler",
+            ["-c", "from goblin.settings import load; from scheduler.beat import run; run(load())"],
+            self.env,
+            " ready.",
+        )
 
     def start_api(self, port: int) -> ProcessContainer:
         argv = ["-m", "cli.main", "api", "--port", str(port)]

@@ -3,12 +3,15 @@
 Why each setting stands as it does is in docs/adr/0003-early-acknowledgement.md and 0004-threads.md.
 """
 
+import logging
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from celery import Celery
+from celery import Celery, current_app
+from celery.signals import setup_logging
 
+from goblin import log
 from goblin.settings import Settings, load
 from providers.registry import Provider
 
@@ -78,6 +81,14 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "unacked_restore_throttle": 1,
         },
     }
+
+
+@setup_logging.connect
+def _log(**_: Any) -> None:
+    """Workers log as everybody does. An attempt has a closing line of its own, so Celery has none per task."""
+    log.configure(current_app.settings.log_level)
+    for chatty in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 app = App()

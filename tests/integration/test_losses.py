@@ -1,0 +1,130 @@
+"""Parts die, messages come twice or never, providers break: nothing is lost and nothing is paid twice."""
+
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledger import runs
+from tests.processes import Processes
+from tests.world import Sim, World, world
+from workers.canvas import publish
+
+QUICK = "[worker]\nlease = 3\n[routing]\nhealth_check_interval = 600\n"
+SLOW = "sim-instant+ttft=1.5"
+FLOW = "chat@sim: one THEN chat@sim: two AND chat@sim: three THEN chat@sim: four"
+
+
+@pytest.fixture
+def place(processes: Processes, database: str, redis_url: str, tmp_path: Path) -> Iterator[World]:
+    sims = (Sim("sim"), Sim("slow", (SLOW,)))
+    with world(processes, tmp_path, database, redis_url, *sims, extra=QUICK) as made:
+        yield made
+
+
+def calls_of(place: World, name: str) -> int:
+    return sum(call["name"] == name for call in place.sim_get("calls")["calls"])
+
+
+def attempts_of(place: World, run: uuid.UUID) -> list[tuple[int, str]]:
+    rows = place.all("select idx, status from attempts where run_id = %s order by idx, number", run)
+    return [(row.idx, row.status) for row in rows]
+
+
+def test_a_killed_worker_loses_neither_work_nor_money(place: World) -> None:
+    first = place.start_worker("w1")
+    place.start_scheduler()
+    run = place.submit(place.plan("chat@sim: one THEN chat@slow: two THEN chat@sim: three"))
+    place.until(lambda: place.one("select from attempts where run_id = %s and idx = 1", run))
+    first.kill("SIGKILL")
+    place.start_worker("w2")
+    assert place.finished(run, 60).status == "succeeded"
+    assert attempts_of(place, run) == [(0, "succeeded"), (1, "abandoned"), (1, "succeeded"), (2, "succeeded")]
+    entries = place.all("select idx, is_measured, amount_nanousd from entries where run_id = %s order by id", run)
+    assert sorted((entry.idx, entry.is_measured) for entry in entries) == [(0, True), (1, False), (1, True), (2, True)]
+    assert place.finished(run).cost_nanousd == sum(entry.amount_nanousd for entry in entries)
+
+
+def test_an_emptied_redis_stops_nothing(place: World) -> None:
+    place.start_worker("w1")
+    place.start_scheduler()
+    place.until(lambda: place.redis.get("goblin:marker"))
+    made = [place.submit(place.plan("chat@slow: one THEN chat@sim: two AND chat@sim: three")) for _ in range(10)]
+    place.until(lambda: place.one("select from attempts where status = 'open'"))
+    place.redis.flushdb()
+    assert [place.finished(run, 60).status for run in made] == ["succeeded"] * 10
+    assert place.one("select from attempts where status = 'open'") is None
+    charges = place.one("select count(*) as n, count(distinct (run_id, idx)) as steps from entries")
+    assert charges is not None
+    assert (charges.n, charges.steps) == (30, 30)
+
+
+def test_a_canvas_that_is_sent_twice_calls_each_step_once(place: World) -> None:
+    place.start_worker("w1")
+    plan = place.plan("chat@slow: one THEN chat@sim: two AND chat@slow: three THEN chat@sim: four")
+    run = place.submit(plan)
+    publish(place.app, plan, run, 1)
+    publish(place.app, plan, run, 1)
+    assert place.finished(run).status == "succeeded"
+    place.until(lambda: place.redis.llen("steps") == 0)
+    assert attempts_of(place, run) == [(idx, "succeeded") for idx in range(4)]
+    assert place.one("select from parked") is None
+
+
+def test_a_message_of_an_old_epoch_ends_at_once(place: World) -> None:
+    plan = place.plan(FLOW)
+    run = place.submit(plan)
+    epoch = runs.renew_epoch(place.ledger, run, 1)
+    assert epoch == 2
+    place.start_worker("w1")
+    place.until(lambda: place.redis.llen("steps") == 0)
+    assert set(place.statuses(run).values()) == {"pending"}
+    publish(place.app, plan, run, epoch)
+    assert place.finished(run).status == "succeeded"
+
+
+def test_what_was_never_published_runs_all_the_same(place: World) -> None:
+    place.start_worker("w1")
+    place.start_scheduler()
+    run = place.store(place.plan(FLOW))
+    assert place.finished(run).status == "succeeded"
+
+
+def test_a_message_that_was_lost_on_the_way_is_sent_again(place: World) -> None:
+    place.start_scheduler()
+    run = place.submit(place.plan(FLOW))
+    place.until(lambda: place.redis.llen("steps"))
+    place.redis.delete("steps")
+    place.start_worker("w1")
+    assert place.finished(run, 60).status == "succeeded"
+    assert attempts_of(place, run) == [(idx, "succeeded") for idx in range(4)]
+
+
+def test_a_worker_that_was_frozen_past_its_lease_changes_nothing(place: World) -> None:
+    frozen = place.start_worker("w1")
+    place.start_scheduler()
+    run = place.submit(place.plan("chat@slow: one THEN chat@sim: two"))
+    place.until(lambda: place.one("select from attempts where run_id = %s", run))
+    os.kill(frozen.pid, signal.SIGSTOP)
+    place.start_worker("w2")
+    assert place.finished(run, 60).status == "succeeded"
+    os.kill(frozen.pid, signal.SIGCONT)
+    late = place.until(lambda: place.one("select * from entries where kind = 'correction'"))
+    assert late.is_measured
+    assert attempts_of(place, run) == [(0, "abandoned"), (0, "succeeded"), (1, "succeeded")]
+    spent = place.one("select sum(amount_nanousd) as amount from entries where run_id = %s", run)
+    assert spent is not None
+    assert place.finished(run).cost_nanousd == spent.amount == place.sim_get("invoice")["total"]["nanousd"]
+
+
+def test_a_stopping_worker_gives_its_leases_back(place: World) -> None:
+    place.start_scheduler()
+    stopping = place.start_worker("w1")
+    run = place.submit(place.plan("chat@slow: one"))
+    place.until(lambda: place.one("select from attempts where run_id = %s", run))
+    stopping.teardown()
+    place.start_worker("w2")
+    assert place.finished(run, 60).status == "succeeded"
