@@ -1,0 +1,89 @@
+"""A wire between a client and a server that can be cut, shut, or made to lose an answer."""
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import make_url
+
+
+class Wire:
+    """Forwards loopback TCP to the server of a URL. `shut` closes all connections and lets none in, until `mend`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._is_shut = False
+        self._loses_answer = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Leads to the same database through the wire."""
+        through = self._url.set(host="127.0.0.1", port=self.port, query={})
+        return through.render_as_string(hide_password=False)
+
+    def cut(self) -> None:
+        """Close every connection, as a restart of the server does."""
+        while self._open:
+            _end(self._open.pop())
+
+    def shut(self) -> None:
+        self._is_shut = True
+        self.cut()
+
+    def mend(self) -> None:
+        self._is_shut = False
+
+    def lose_answer(self) -> None:
+        """Hand on the next request, and close its connection instead of handing on the answer."""
+        self._loses_answer = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shut()
+        _end(self._listener)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self._is_shut:
+                    _end(client)
+                    continue
+                server = self._connect()
+                self._open += [client, server]
+                threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
+                threading.Thread(target=self._forward, args=(server, client, True), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        folder = self._url.query.get("host")
+        if folder is None:
+            return socket.create_connection((self._url.host or "", self._url.port or 0))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{folder}/.s.PGSQL.{self._url.query['port']}")
+        return server
+
+    def _forward(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if is_answer and self._loses_answer:
+                    self._loses_answer = False
+                    break
+                target.sendall(data)
+        _end(source)
+        _end(target)
+
+
+def _end(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
