@@ -1,5 +1,6 @@
 """One task for one goblin, in the shapes of the product's first document: start, then poll. A stream is a run."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api import present
 from api.auth import CallerDep
 from api.deps import House, HouseDep
-from api.follow import Event, Follower
+from api.follow import PATIENCE, Event, Follower
 from api.schemas import Request, Text
 from api.seen import Seen
 from api.submit import Order, UnknownName, need_of, submit
@@ -221,7 +222,8 @@ def _key(run_id: uuid.UUID) -> str:
 async def _recall(house: House, run_id: uuid.UUID) -> Seen | None:
     try:
         with outages():
-            kept = await house.events.get(_key(run_id))
+            async with asyncio.timeout(PATIENCE):
+                kept = await house.events.get(_key(run_id))
     except Unavailable:
         return None
     value: Mapping[str, Any] | None = json.loads(kept) if kept else None
@@ -231,6 +233,7 @@ async def _recall(house: House, run_id: uuid.UUID) -> Seen | None:
 async def _remember(house: House, run_id: uuid.UUID, seen: Seen) -> None:
     try:
         with outages():
-            await house.events.set(_key(run_id), json.dumps(seen.as_value()), ex=house.settings.limits.stream_ttl)
+            async with asyncio.timeout(PATIENCE):
+                await house.events.set(_key(run_id), json.dumps(seen.as_value()), ex=house.settings.limits.stream_ttl)
     except Unavailable:
         return  # what is handed out twice is worth more than what is not handed out

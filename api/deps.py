@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
-from celery import Celery
 from fastapi import Depends
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from starlette.requests import HTTPConnection
 
 from api.auth import VARIABLE, Doors
+from api.broker import Broker
 from goblin import kv
 from goblin.settings import Settings
 from ledger.session import Ledger
@@ -20,7 +20,6 @@ from providers.registry import Registry
 from routing.health import Health
 from routing.offers import Offers
 from routing.route import Router
-from workers import app as workers
 from workers.stream import Feed
 
 
@@ -30,7 +29,7 @@ class House:
     ledger: Ledger
     redis: Redis
     events: AsyncRedis
-    celery: Celery
+    broker: Broker
     offers: Offers
     health: Health
     router: Router
@@ -50,7 +49,7 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
     ledger = Ledger(settings.require_database_url())
     offers = Offers(settings, environ)
     health = Health(client, settings.routing)
-    celery = workers.create(settings)
+    broker = Broker(settings, ledger)
     offers.start()
     try:
         yield House(
@@ -58,7 +57,7 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
             ledger=ledger,
             redis=client,
             events=kv.connect_async(settings.require_redis_url()),
-            celery=celery,
+            broker=broker,
             offers=offers,
             health=health,
             router=Router(offers, settings.routing, health),
@@ -68,7 +67,7 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
         )
     finally:
         offers.stop()
-        celery.close()
+        broker.close()
         client.close()
         ledger.close()
 

@@ -32,6 +32,7 @@ _START = "0-0"
 _PIECE = 100  # entries read at once
 _IDLE = 2.0  # seconds of silence before the ledger is asked
 _LONGEST_IDLE = 10.0  # seconds between two questions when the silence goes on
+PATIENCE = 5.0  # seconds that Redis may take to answer
 REPLAYED = "replayed"  # the id of events that no stream holds; whoever resumes from it is shown everything again
 
 
@@ -62,7 +63,17 @@ class Follower:
             yield event
 
     async def until_end(self) -> AsyncIterator[Event | None]:
-        """Everything, to the run's end. None now and then when nothing happens, so that a line can be kept alive."""
+        """Everything, to the run's end. None now and then when nothing happens, so that a line can be kept alive.
+
+        A run that is pruned meanwhile ends without its run.finished, so that nobody takes this for the whole.
+        """
+        try:
+            async for event in self._tail():
+                yield event
+        except NotFound:
+            return
+
+    async def _tail(self) -> AsyncIterator[Event | None]:
         async for event in self._caught_up():
             yield event
         pause, asked_at = 0.0, 0.0
@@ -73,8 +84,6 @@ class Follower:
                         yield event
                 except Unavailable:
                     pass  # asked again soon; the stream may go on meanwhile
-                except NotFound:
-                    return  # pruned meanwhile; without a run.finished nobody takes this for the whole
                 pause, asked_at = min(max(2 * pause, _IDLE), _LONGEST_IDLE), time.monotonic()
             if self.seen.has_ended:
                 return
@@ -117,6 +126,8 @@ class Follower:
 
     async def _pass_on(self, entries: Sequence[_Entry]) -> AsyncIterator[Event]:
         for entry_id, fields in entries:
+            if self.seen.has_ended:
+                return
             event = Event(entry_id, fields["type"], json.loads(fields["data"]))
             async for shown in self._judge(event):
                 yield shown
@@ -196,9 +207,10 @@ class Follower:
             return await self._read(f"({self.seen.at}" if self.seen.at else "-", "+", _PIECE)
         try:
             with outages():
-                answer: Any = await self._house.events.xread(
-                    {key(self.run): self.seen.at or _START}, count=_PIECE, block=int(_IDLE * 1000)
-                )
+                async with asyncio.timeout(_IDLE + PATIENCE):
+                    answer: Any = await self._house.events.xread(
+                        {key(self.run): self.seen.at or _START}, count=_PIECE, block=int(_IDLE * 1000)
+                    )
         except Unavailable:
             await asyncio.sleep(_IDLE)
             return ()
@@ -208,7 +220,8 @@ class Follower:
     async def _read(self, first: str, last: str, count: int) -> Sequence[_Entry]:
         try:
             with outages():
-                answer: Any = await self._house.events.xrange(key(self.run), first, last, count)
+                async with asyncio.timeout(PATIENCE):
+                    answer: Any = await self._house.events.xrange(key(self.run), first, last, count)
         except Unavailable:
             return ()
         entries: Sequence[_Entry] = answer

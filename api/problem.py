@@ -120,7 +120,7 @@ class Crashes:
         except Exception as error:
             if scope["type"] not in {"http", "websocket"}:
                 raise
-            frames = "".join(traceback.format_tb(error.__traceback__))
+            frames = "".join(traceback.format_tb(error.__traceback__, limit=-8))
             _log.error("request.crashed", path=scope["path"], error=type(error).__name__, frames=frames)
             if scope["type"] == "http" and not has_started:
                 problem = Problem("internal", 500, "an internal error; the server's log has it")

@@ -1,5 +1,6 @@
 """What goes over the wire: requests are refused for what they do not know, answers carry money as exact text."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,13 +13,14 @@ from pydantic_core import PydanticCustomError
 from ledger.states import RunStatus, StepStatus
 from providers.name import nearest
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WORKFLOW = "docs-writer: document this code THEN code-writer: write a unit test"
 _RUN = "0199c2f4-6f0e-7c3a-9d0b-2f6f1f1f7a10"
 
 
 def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain the character U+0000")
+    if unstorable := _UNSTORABLE.search(text):
+        raise ValueError(f"must not contain the character U+{ord(unstorable[0]):04X}")
     return text
 
 

@@ -9,10 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from api.deps import House
-from goblin.errors import NoCandidate, TooLarge, Unavailable, UsageError
+from goblin.errors import NoCandidate, TooLarge, UsageError
 from goblin.settings import LimitSettings
 from ledger import runs
 from ledger.runs import NewRun, NewStep, Submitted
@@ -20,18 +18,20 @@ from providers.name import nearest
 from providers.provider import Provider
 from providers.tokens import estimate
 from routing.candidate import Need, eligible
-from workers import canvas
 from workflow.parse import Limits, parse
 from workflow.plan import Plan, Step
-
-_FIRST_EPOCH = 1
-_log = structlog.get_logger()
 
 
 class UnknownName(UsageError):
     """A provider or model that no catalog and no configuration knows."""
 
     slug = "unknown_name"
+
+
+class Unservable(NoCandidate):
+    """No passing of time will bring a candidate for a step: the order itself is at fault."""
+
+    http_status = 422
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def read(house: House, text: str, default_goblin: str | None) -> Plan:
 def submit(house: House, order: Order) -> Submitted:
     """The run of an order.
 
-    Raises a UsageError for what is wrong with it, NoCandidate when it is certain that nobody can serve a step, Conflict
+    Raises a UsageError for what is wrong with it, Unservable when it is certain that nobody can serve a step, Conflict
     for an idempotency key of another order, Unavailable when Postgres cannot be reached. Nothing is stored then.
     """
     _check_size(order.input, house.settings.limits)
@@ -83,7 +83,7 @@ def submit(house: House, order: Order) -> Submitted:
         ),
     )
     if submitted.is_new:
-        _publish(house, plan, submitted.id)
+        house.broker.publish(plan, submitted.id)
     return submitted
 
 
@@ -102,14 +102,6 @@ def need_of(house: House, step: Step, order: Order) -> Need:
         preferred=goblin.providers,
         prefer_local=order.options.get("prefer_local", house.settings.routing.prefer_local),
     )
-
-
-def _publish(house: House, plan: Plan, run: uuid.UUID) -> None:
-    try:
-        canvas.publish(house.celery, plan, run, _FIRST_EPOCH)
-        runs.mark_published(house.ledger, run, _FIRST_EPOCH)
-    except Unavailable as error:
-        _log.warning("run.unpublished", run=str(run), error=error.message)
 
 
 def _check_size(given: Mapping[str, Any], limits: LimitSettings) -> None:
@@ -154,7 +146,7 @@ def _check_candidates(house: House, plan: Plan, order: Order) -> None:
         need = need_of(house, step, order)
         candidates, refusals = eligible(house.registry.candidates(), need, {})
         if not candidates and not any(_may_find_models(one, need) for one in house.registry.providers.values()):
-            raise NoCandidate(f"no provider can serve {step.id} ({step.goblin})", refusals)
+            raise Unservable(f"no provider can serve {step.id} ({step.goblin})", refusals)
 
 
 def _may_find_models(provider: Provider, need: Need | None = None) -> bool:

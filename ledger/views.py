@@ -182,12 +182,10 @@ def output_length(ledger: Ledger, run_id: uuid.UUID, idx: int) -> int | None:
 
 def output(ledger: Ledger, run_id: uuid.UUID) -> str:
     """What a run produced: the texts of its succeeded steps that no other succeeded step built on, in text order."""
-    after = func.unnest(Step.after).column_valued()
-    used = select(after).select_from(Step, after).where(Step.run_id == run_id, Step.status == StepStatus.SUCCEEDED)
-    ends = select(Step.output).where(
-        Step.run_id == run_id, Step.status == StepStatus.SUCCEEDED, Step.idx.not_in(used.scalar_subquery())
-    )
-    return "\n\n".join(text for (text,) in ledger.read(ends.order_by(Step.idx)) if text)
+    succeeded = (Step.run_id == run_id, Step.status == StepStatus.SUCCEEDED)
+    built_on = select(func.unnest(Step.after)).where(*succeeded)
+    ends = select(Step.output).where(*succeeded, Step.idx.not_in(built_on)).order_by(Step.idx)
+    return "\n\n".join(text for (text,) in ledger.read(ends) if text)
 
 
 def failure(ledger: Ledger, run_id: uuid.UUID) -> Mapping[str, Any] | None:
