@@ -33,7 +33,8 @@ def report(error: BaseException) -> int:
             _write(_words(error))
             code = USAGE if _is_callers(error) else FAILED
         case TyperException():
-            _write(error.format_message() or "`goblin --help` lists the commands")
+            if message := error.format_message():  # none where the help itself was the answer
+                _write(message)
             code = error.exit_code
         case typer.Abort() | KeyboardInterrupt():
             code = INTERRUPTED

@@ -60,23 +60,34 @@ def _as_lines_of_json(api: Api, run: str) -> dict[str, Any]:
 
 
 def _rows(step: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
-    """One row for a step that took one attempt; else one for each attempt, the step's name on the first."""
-    name, tokens = (step["id"], step["goblin"]), step["usage"] or {}
-    attempts = step["attempts"]
-    counts = (_input(tokens), tokens.get("output", "")) if tokens else ("", "")
-    if not attempts:
-        yield (*name, "", show.outcome(step["status"]), *counts, "", "")
-        return
-    for attempt in attempts:
-        is_last = attempt is attempts[-1]
+    """A row for the step, and below it one for each attempt when there were several."""
+    attempts, tokens = step["attempts"], step["usage"]
+    durations = [one["duration_ms"] for one in attempts if one["duration_ms"] is not None]
+    yield (
+        step["id"],
+        step["goblin"],
+        f"{len(attempts)} attempts" if len(attempts) > 1 else _by(attempts[0]) if attempts else "",
+        show.outcome(step["status"]),
+        *((_input(tokens), tokens["output"]) if tokens else ("", "")),
+        show.seconds(sum(durations) / 1000 if durations else None),
+        show.dollars(step["cost_usd"]),
+    )
+    for one in attempts if len(attempts) > 1 else ():
+        took = show.seconds(None if one["duration_ms"] is None else one["duration_ms"] / 1000)
         yield (
-            *(name if attempt is attempts[0] else ("", "")),
-            f"{attempt['provider']}/{attempt['model']}",
-            show.outcome(step["status"] if is_last else attempt["status"]),
-            *(counts if is_last else ("", "")),
-            show.seconds(None if attempt["duration_ms"] is None else attempt["duration_ms"] / 1000),
-            show.dollars(attempt["cost_usd"]),
+            "",
+            "",
+            f"{one['number']}. {_by(one)}",
+            show.outcome(one["status"]),
+            "",
+            "",
+            took,
+            f"({one['cost_usd']})",
         )
+
+
+def _by(attempt: Mapping[str, Any]) -> str:
+    return f"{attempt['provider']}/{attempt['model']}"
 
 
 def _input(tokens: Mapping[str, int]) -> int:

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import demo, parse, processes, run, runs, up
+from cli import check, demo, keys, parse, processes, providers, run, runs, up
 from cli.complain import Commands
 
 app = typer.Typer(
@@ -24,8 +24,11 @@ for _command in (
     runs.cancel,
     runs.explain,
     runs.costs,
+    providers.providers,
+    check.check,
 ):
     app.command()(_command)
+app.add_typer(keys.app, name="keys")
 for _process in (processes.api, processes.worker, processes.beat, processes.flower, processes.migrate):
     app.command(rich_help_panel="Processes of a deployment")(_process)
 

@@ -1,15 +1,17 @@
 """Finding the API that commands talk to: GOBLIN_URL, else the usual port, else the one that `goblin up` has noted."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cli.client import Api, key_of_environment
+from goblin.errors import Unavailable
 from goblin.settings import Settings, load
 
-NOTE = "url"  # the file in GOBLIN_HOME that says where the running API is
+NOTE = "up.json"  # in GOBLIN_HOME, while `goblin up` runs there
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +22,22 @@ class Reached:
     is_ours: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Where what `goblin up` started is to be found."""
+
+    url: str
+    database_url: str
+
+
 def find(settings: Settings) -> Api | None:
     """The API that is there; the one in GOBLIN_URL even when it does not answer."""
     key = key_of_environment()
     if url := os.environ.get("GOBLIN_URL"):
         return Api(url, key=key)
-    noted = settings.home.expanduser() / NOTE
+    note = noted(settings)
     urls = [f"http://127.0.0.1:{settings.server.port}"] if settings.server.port else []
-    urls += [noted.read_text().strip()] if noted.is_file() else []
-    for url in urls:
+    for url in [*urls, note.url] if note else urls:
         api = Api(url, key=key)
         if api.health() is not None:
             return api
@@ -39,17 +48,29 @@ def find(settings: Settings) -> Api | None:
 @contextmanager
 def api() -> Iterator[Api]:
     """The API that is there. Unavailable, with the cure, when there is none."""
-    settings = load()
-    found = find(settings) or Api(f"http://127.0.0.1:{settings.server.port}")
+    found = find(load())
+    if found is None:
+        raise Unavailable("no API is running here: start one with `goblin up`, or set GOBLIN_URL")
     with found:
         yield found
 
 
+def noted(settings: Settings) -> Note | None:
+    """What runs over this home; None when nothing does."""
+    try:
+        note = Note(**json.loads((settings.home.expanduser() / NOTE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    with Api(note.url) as api:
+        return note if api.health() is not None else None  # a note of one that was killed says nothing
+
+
 @contextmanager
-def note(home: Path, url: str) -> Iterator[None]:
-    """Lets commands find an API on an unusual port for as long as the block lasts."""
+def note(home: Path, note: Note) -> Iterator[None]:
+    """Leaves the note for as long as the block lasts; only this user can read it."""
     place = home / NOTE
-    place.write_text(url + "\n")
+    place.touch(mode=0o600)
+    place.write_text(json.dumps(asdict(note)))
     try:
         yield
     finally:

@@ -119,10 +119,14 @@ def _put_decision(step: str, taken: Mapping[str, Any]) -> None:
     ]
     if rows:
         show.put_table(("  candidate", ">score", ">latency", ">cost", ">success", ">bandwidth"), rows)
-    keyless = [name for name, reason in decision["refused"].items() if reason.startswith(NO_KEY)]
-    for name, reason in decision["refused"].items():
-        if name not in keyless:
-            show.put(f"  refused {name}: {reason}")
-    if keyless:
-        show.put(f"  and {len(keyless)} without a key (`goblin check` names them)")
+    for reason, names in _by_reason(decision["refused"]).items():
+        show.put(f"  not {', '.join(names)}: {reason}")
     show.put()
+
+
+def _by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
+    """Who was refused, under each reason; those without a key together, whichever key it is."""
+    found: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        found.setdefault(NO_KEY if reason.startswith(NO_KEY) else reason, []).append(name)
+    return found

@@ -48,7 +48,7 @@ def up(
     with show.status("starting") as tell, Launch.start(order, say=tell) as launch:
         tell("")
         try:
-            with reach.note(launch.home, launch.url):
+            with reach.note(launch.home, reach.Note(launch.url, launch.database_url)):
                 _put_status(launch, settings)
                 launch.watch(show.say)
         except KeyboardInterrupt:

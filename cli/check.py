@@ -1,0 +1,106 @@
+"""`goblin check`: the configuration as goblin understands it, offline. Secrets are never shown."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from goblin.settings import Settings
+    from providers.provider import Provider
+
+
+def check(
+    file: Annotated[Path | None, typer.Argument(help="A goblin.toml.  [default: as goblin would find it]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+) -> None:
+    """Check the configuration: what is known, who is ready, and what the others lack."""
+    from cli import show
+    from goblin.settings import environment, load
+    from providers import registry
+    from providers.discover import refresh
+
+    settings = load(file)
+    known = refresh(registry.load(settings, environment())).providers.values()
+    _check_budgets(settings)
+    _check_favourites(settings, known)
+    if as_json:
+        show.put_json(as_value(settings, known, _source(file)))
+        return
+    show.put(f"settings   {_source(file)}")
+    show.put(f"database   {'DATABASE_URL' if settings.database_url else 'embedded PostgreSQL'}")
+    show.put(f"redis      {'REDIS_URL' if settings.redis_url else 'embedded Valkey'}")
+    show.put(f"data       {settings.home.expanduser()}")
+    routing = settings.routing
+    show.put(f"budgets    ${routing.budget_hourly} an hour, ${routing.budget_daily} a day")
+    weights = " ".join(f"{name} {value}" for name, value in routing.weights.model_dump().items())
+    show.put(f"weights    {weights}")
+    _put_providers(known)
+    show.put()
+    columns = ("goblin", "class", ">output tokens", "verdict", "reasoning", "prefers")
+    show.put_table(columns, [_goblin_row(name, settings) for name in sorted(settings.goblins)])
+
+
+def as_value(settings: "Settings", known: "Iterable[Provider]", source: str) -> dict[str, Any]:
+    return {
+        "settings": source,
+        "database": "configured" if settings.database_url else "embedded",
+        "redis": "configured" if settings.redis_url else "embedded",
+        "home": str(settings.home.expanduser()),
+        "routing": settings.routing.model_dump(mode="json"),
+        "providers": {one.id: one.why_not() or "ready" for one in known},
+        "goblins": {name: goblin.model_dump(exclude={"instructions"}) for name, goblin in settings.goblins.items()},
+    }
+
+
+def _put_providers(known: "Iterable[Provider]") -> None:
+    from cli import show
+
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    ready = []
+    for one in known:
+        reason = one.why_not()
+        if reason is None:
+            ready.append(f"{one.id} ({len(one.models)} model{'s' if len(one.models) != 1 else ''})")
+        else:
+            by_reason[reason].append(one.id)
+    show.put()
+    show.put(f"ready      {', '.join(ready) or 'nobody: set a key such as OPENAI_API_KEY, or start Ollama'}")
+    show.put_table(("not ready", "why"), [(", ".join(names), reason) for reason, names in by_reason.items()])
+
+
+def _goblin_row(name: str, settings: "Settings") -> tuple[object, ...]:
+    goblin = settings.goblins[name]
+    flags = ("yes" if goblin.verdict else "", "yes" if goblin.reasoning else "")
+    return (name, goblin.task_class, goblin.max_output_tokens, *flags, ", ".join(goblin.providers))
+
+
+def _check_budgets(settings: "Settings") -> None:
+    from goblin.errors import ConfigError
+    from goblin.money import from_usd
+
+    for name in ("budget_hourly", "budget_daily"):
+        try:
+            from_usd(getattr(settings.routing, name))
+        except ValueError as error:
+            raise ConfigError(f"routing.{name}: {error}; write dollars, as in 10.0") from error
+
+
+def _check_favourites(settings: "Settings", known: "Iterable[Provider]") -> None:
+    from goblin.errors import ConfigError
+    from providers.name import nearest
+
+    names = {one.id for one in known}
+    for goblin, said in settings.goblins.items():
+        for name in said.providers:
+            if name not in names:
+                raise ConfigError(f"goblins.{goblin}.providers: unknown provider {name!r}{nearest(name, names)}")
+
+
+def _source(file: Path | None) -> str:
+    from goblin.settings import environment
+
+    found = file or environment().get("GOBLIN_CONFIG") or ("goblin.toml" if Path("goblin.toml").is_file() else None)
+    return str(found) if found else "the defaults and the environment (no goblin.toml)"
