@@ -174,16 +174,18 @@ def test_silence_is_cut(caller: Caller, script: Callable[[Connection], None], ph
     assert caught.value.details == {"phase": phase}
 
 
-def test_comments_do_not_count_as_an_answer(caller: Caller) -> None:
+def test_comments_do_not_count_as_an_answer() -> None:
     def keep_alive(connection: Connection) -> None:
         connection.request()
         connection.stream(HELLO)
         while True:
             connection.send(chunk(b": keep-alive\n\n"))
 
+    unwatched = Caller(watchdog=Watchdog(interval_s=3600))
     with Vendor(keep_alive) as vendor, pytest.raises(TimedOut) as caught:
-        ask(caller, vendor, deadlines=limits(stall=SOON))
+        ask(unwatched, vendor, deadlines=limits(stall=SOON))
     assert caught.value.details == {"phase": "stall"}
+    unwatched.close()
 
 
 def test_an_endless_answer_is_cut_at_the_total_limit(caller: Caller) -> None:
@@ -208,23 +210,23 @@ def test_the_socket_itself_keeps_the_limits_when_nobody_watches() -> None:
 
 
 def test_a_slow_reader_of_the_answer_is_not_taken_for_a_stalled_vendor(caller: Caller) -> None:
-    release = threading.Event()
-
-    def script(connection: Connection) -> None:
-        answer_once(connection)
-        release.set()
-
-    with Vendor(script) as vendor:
+    with Vendor(stream(HELLO, HELLO, STOP)) as vendor:
         control = Control()
-        events = caller.stream(provider(vendor.url, deadlines=limits(stall=SOON)), chat(), control)
-        next(events)
-        release.wait()
-        assert control.deadline() is not None
-        assert control.deadline() > time.monotonic() + 1  # type: ignore[operator]  # only the total limit counts
-        assert [type(event) for event in events] == [Finish]
+        events = caller.stream(provider(vendor.url, deadlines=limits(stall=5)), chat(), control)
+        assert [next(events), next(events)] == [Text("Hello"), Text("Hello")]
+        limit = control.deadline()
+        assert limit is not None
+        assert limit > time.monotonic() + 20  # the total limit alone
+        events.close()
 
 
-@pytest.mark.parametrize("script", [Connection.wait_until_gone, stream(HELLO), stream(b": still here\n\n")])
+def without_length(connection: Connection) -> None:
+    connection.request()
+    connection.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + HELLO)
+    connection.wait_until_gone()
+
+
+@pytest.mark.parametrize("script", [Connection.wait_until_gone, stream(HELLO), stream(b": here\n\n")])
 def test_a_cut_call_raises_what_it_was_cut_with(caller: Caller, script: Callable[[Connection], None]) -> None:
     control = Control()
     arrived = threading.Event()
@@ -243,6 +245,16 @@ def test_a_cut_call_raises_what_it_was_cut_with(caller: Caller, script: Callable
         with pytest.raises(Cancelled, match="enough"):
             ask(caller, vendor, control)
         cutter.join()
+
+
+def test_an_answer_without_a_length_is_not_taken_for_ended_when_it_is_cut(caller: Caller) -> None:
+    control = Control()
+    with Vendor(without_length) as vendor:
+        events = caller.stream(provider(vendor.url), chat(), control)
+        next(events)
+        threading.Timer(SOON, control.cut, [Cancelled("enough")]).start()
+        with pytest.raises(Cancelled):
+            next(events)
 
 
 def test_a_call_cut_before_its_start_does_not_start(caller: Caller) -> None:
