@@ -52,6 +52,7 @@ class Control:
         """Ends the call from another thread: the thread that reads raises `error`. Of several errors the first stays.
 
         The socket is shut down, which wakes a thread that is blocked reading it; closing it would not.
+        Name lookup and the TLS handshake cannot be interrupted: there the cut takes effect when they end.
         """
         with self._lock:
             if self._error is not None:
