@@ -38,7 +38,7 @@ def test_a_killed_worker_loses_neither_work_nor_money(place: World) -> None:
     first = place.start_worker("w1")
     place.start_scheduler()
     run = place.submit(place.plan("chat@sim: one THEN chat@slow: two THEN chat@sim: three"))
-    place.until(lambda: place.one("select from attempts where run_id = %s and idx = 1", run))
+    place.until(lambda: place.one("select 1 from attempts where run_id = %s and idx = 1", run))
     first.kill("SIGKILL")
     place.start_worker("w2")
     assert place.finished(run, 60).status == "succeeded"
@@ -53,10 +53,10 @@ def test_an_emptied_redis_stops_nothing(place: World) -> None:
     place.start_scheduler()
     place.until(lambda: place.redis.get("goblin:marker"))
     made = [place.submit(place.plan("chat@slow: one THEN chat@sim: two AND chat@sim: three")) for _ in range(10)]
-    place.until(lambda: place.one("select from attempts where status = 'open'"))
+    place.until(lambda: place.one("select 1 from attempts where status = 'open'"))
     place.redis.flushdb()
     assert [place.finished(run, 60).status for run in made] == ["succeeded"] * 10
-    assert place.one("select from attempts where status = 'open'") is None
+    assert place.one("select 1 from attempts where status = 'open'") is None
     charges = place.one("select count(*) as n, count(distinct (run_id, idx)) as steps from entries")
     assert charges is not None
     assert (charges.n, charges.steps) == (30, 30)
@@ -71,7 +71,7 @@ def test_a_canvas_that_is_sent_twice_calls_each_step_once(place: World) -> None:
     assert place.finished(run).status == "succeeded"
     place.until(lambda: place.redis.llen("steps") == 0)
     assert attempts_of(place, run) == [(idx, "succeeded") for idx in range(4)]
-    assert place.one("select from parked") is None
+    assert place.one("select 1 from steps where parked is not null") is None
 
 
 def test_a_message_of_an_old_epoch_ends_at_once(place: World) -> None:
@@ -107,24 +107,26 @@ def test_a_worker_that_was_frozen_past_its_lease_changes_nothing(place: World) -
     frozen = place.start_worker("w1")
     place.start_scheduler()
     run = place.submit(place.plan("chat@slow: one THEN chat@sim: two"))
-    place.until(lambda: place.one("select from attempts where run_id = %s", run))
+    place.until(lambda: place.one("select 1 from attempts where run_id = %s", run))
     os.kill(frozen.pid, signal.SIGSTOP)
     place.start_worker("w2")
     assert place.finished(run, 60).status == "succeeded"
+    before = place.statuses(run), attempts_of(place, run)
     os.kill(frozen.pid, signal.SIGCONT)
-    late = place.until(lambda: place.one("select * from entries where kind = 'correction'"))
-    assert late.is_measured
-    assert attempts_of(place, run) == [(0, "abandoned"), (0, "succeeded"), (1, "succeeded")]
+    assert place.finished(place.submit(place.plan(FLOW))).status == "succeeded"
+    frozen.teardown()
+    assert (place.statuses(run), attempts_of(place, run)) == before
+    assert before[1] == [(0, "abandoned"), (0, "succeeded"), (1, "succeeded")]
     spent = place.one("select sum(amount_nanousd) as amount from entries where run_id = %s", run)
     assert spent is not None
-    assert place.finished(run).cost_nanousd == spent.amount == place.sim_get("invoice")["total"]["nanousd"]
+    assert place.finished(run).cost_nanousd == spent.amount
 
 
 def test_a_stopping_worker_gives_its_leases_back(place: World) -> None:
     place.start_scheduler()
     stopping = place.start_worker("w1")
     run = place.submit(place.plan("chat@slow: one"))
-    place.until(lambda: place.one("select from attempts where run_id = %s", run))
+    place.until(lambda: place.one("select 1 from attempts where run_id = %s", run))
     stopping.teardown()
     place.start_worker("w2")
     assert place.finished(run, 60).status == "succeeded"
