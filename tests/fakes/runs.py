@@ -18,7 +18,9 @@ from workflow.plan import Plan
 GOBLINS = ("chat", "review")
 PRICE = {"input": 150_000_000, "output": 600_000_000, "source": "test"}
 
-SUCCESS = Ending(AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, "done", charge=Charge(700, is_measured=True, price=PRICE))
+SUCCESS = Ending(
+    AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, "done", charge=Charge(700, is_measured=True, price=PRICE)
+)
 FAULT = Ending(AttemptStatus.FAILED, StepStatus.PENDING, error={"type": "unreachable", "message": "no connection"})
 
 

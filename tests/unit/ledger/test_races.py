@@ -1,7 +1,7 @@
 """Many workers at once: every guarded statement has one winner, and no interleaving strands a step or loses money."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -40,7 +40,7 @@ def test_a_step_is_claimed_by_one_of_many(ledger: Ledger) -> None:
     run = accept(ledger)
     numbers = at_once(*(partial(attempts.open_attempt, ledger, claim(run)) for _ in range(THREADS)))
     assert sorted(numbers, key=str) == [1] + [None] * (THREADS - 1)
-    assert one(ledger, "select count(*) from attempts where run_id = %s", run).count == 1
+    assert one(ledger, "select count(*) as found from attempts where run_id = %s", run).found == 1
 
 
 def test_the_steps_of_a_queued_run_are_all_claimed_at_once(ledger: Ledger) -> None:
@@ -106,7 +106,7 @@ def test_a_late_worker_that_spent_what_was_charged_corrects_nothing(ledger: Ledg
         settle(ledger, late.attempt, Ending(*_FAILED, charge=Charge(40, is_measured=False, price=PRICE)))
     with pytest.raises(LeaseLost):
         settle(ledger, late.attempt, Ending(*_FAILED))
-    assert one(ledger, "select count(*) from entries where run_id = %s", run).count == 1
+    assert one(ledger, "select count(*) as found from entries where run_id = %s", run).found == 1
 
 
 def test_a_late_worker_changes_nothing_of_the_step_that_another_has_now(ledger: Ledger) -> None:
@@ -128,7 +128,9 @@ def test_settling_against_a_scheduler_has_one_winner(ledger: Ledger) -> None:
         for made in claims:
             attempts.open_attempt(ledger, made)
         lost, lost_too, *closed = at_once(
-            partial(abandon, ledger), partial(abandon, ledger), *(partial(settle, ledger, one.attempt) for one in claims)
+            partial(abandon, ledger),
+            partial(abandon, ledger),
+            *(partial(settle, ledger, one.attempt) for one in claims),
         )
         assert isinstance(lost, list)
         assert isinstance(lost_too, list)
@@ -159,7 +161,7 @@ def test_a_lease_that_is_renewed_in_time_is_not_taken(ledger: Ledger) -> None:
     attempts.open_attempt(ledger, made)
     assert made.owner is not None
     ours, cancelled = attempts.renew(ledger, made.owner, 60, {made.attempt: 55})
-    assert (ours, cancelled) == ({made.attempt}, frozenset())
+    assert (ours, cancelled) == (frozenset({made.attempt}), frozenset())
     assert abandon(ledger) == []
     runs.request_cancel(ledger, run)
     assert attempts.renew(ledger, made.owner, -1, {made.attempt: 60})[1] == {made.attempt}
@@ -199,7 +201,10 @@ def test_a_cancel_that_comes_while_a_failed_call_settles_is_heard(ledger: Ledger
         run = accept(ledger)
         made = claim(run)
         attempts.open_attempt(ledger, made)
-        do = {"cancel": partial(runs.request_cancel, ledger, run), "settle": partial(settle, ledger, made.attempt, FAULT)}
+        do: dict[str, Callable[[], object]] = {
+            "cancel": partial(runs.request_cancel, ledger, run),
+            "settle": partial(settle, ledger, made.attempt, FAULT),
+        }
         with ledger.transaction() as locked:
             locked.run("runs.mark_published", run=run, epoch=1)
             ahead = begin(do[first])
@@ -261,9 +266,7 @@ def test_a_message_stays_parked_while_its_step_is_called_for_again(ledger: Ledge
 
 def test_a_step_is_closed_by_one_of_many(ledger: Ledger) -> None:
     run = accept(ledger)
-    closed = at_once(
-        *(partial(attempts.close_step, ledger, run, 0, 1, StepStatus.SKIPPED) for _ in range(THREADS))
-    )
+    closed = at_once(*(partial(attempts.close_step, ledger, run, 0, 1, StepStatus.SKIPPED) for _ in range(THREADS)))
     assert [end for end in closed if end is not None] == [Closed(StepStatus.SKIPPED, 0, 1, ())]
 
 

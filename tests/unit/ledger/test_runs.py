@@ -45,7 +45,9 @@ def test_the_same_key_and_the_same_request_are_the_same_run(ledger: Ledger) -> N
     assert len(step_rows(ledger, first.id)) == 3
 
 
-@pytest.mark.parametrize("change", [{"input": {"text": "bye"}}, {"options": {"priority": 3}}, {"workflow": "say  hello"}])
+@pytest.mark.parametrize(
+    "change", [{"input": {"text": "bye"}}, {"options": {"priority": 3}}, {"workflow": "say  hello"}]
+)
 def test_the_same_key_with_another_request_is_a_conflict(ledger: Ledger, change: dict[str, object]) -> None:
     asked = replace(request(), idempotency_key=f"other {change}")
     runs.submit(ledger, asked)
