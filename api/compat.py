@@ -205,7 +205,7 @@ def _first(house: House, step: Step, order: Order) -> tuple[str | None, str | No
 
 def _cost(progress: Progress, seen: Seen) -> float:
     """USD: what is settled, and what running steps have spoken for since."""
-    over = {present.step_id(idx) for idx in progress.settled}
+    over = {present.step_id(idx) for idx, final_for in progress.steps.items() if final_for is not None}
     speaking = sum(shown.cost_nanousd for step, shown in seen.running.items() if step not in over)
     return (progress.cost_nanousd + speaking) / NANO
 

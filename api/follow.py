@@ -22,7 +22,7 @@ from goblin.errors import NotFound, Unavailable
 from goblin.kv import outages
 from goblin.money import to_usd
 from ledger import views
-from ledger.views import StepView
+from ledger.views import Progress, StepView
 from workers.stream import key
 
 _Entry = tuple[str, Mapping[str, str]]
@@ -31,6 +31,7 @@ _ID = re.compile(r"\d{1,20}-\d{1,20}")
 _START = "0-0"
 _PIECE = 100  # entries read at once
 _IDLE = 2.0  # seconds of silence before the ledger is asked
+_GRACE = 2.0  # seconds between an entry in the ledger and its event, for a worker that is slow
 _LONGEST_IDLE = 10.0  # seconds between two questions when the silence goes on
 PATIENCE = 5.0  # seconds that Redis may take to answer
 REPLAYED = "replayed"  # the id of events that no stream holds; whoever resumes from it is shown everything again
@@ -146,7 +147,7 @@ class Follower:
                 async for shown in self._check(event, step):
                     yield shown
             case Verdict.END:
-                async for shown in self._missing(await self._surely(views.progress)):
+                async for shown in self._missing(await self._surely(views.progress), grace=0):
                     yield shown
                 self.seen.has_ended = True
                 yield event
@@ -173,20 +174,21 @@ class Follower:
         return [Event(self._id, "step.reset", {"step": step, "reason": REPLAYED}), event]
 
     async def _from_ledger(self) -> AsyncIterator[Event]:
-        """What the ledger knows and the stream did not tell."""
+        """What the ledger knows and the stream did not tell, though it had the time to."""
         if self.seen.has_ended:
             return
         progress = await self._ask(views.progress)
-        async for event in self._missing(progress):
+        grace = _GRACE if self.seen.at else 0
+        async for event in self._missing(progress, grace):
             yield event
-        if progress.status.is_final:
+        if progress.final_for is not None and progress.final_for >= grace:
             self.seen.has_ended = True
             cost = to_usd(progress.cost_nanousd)
             yield Event(self._id, "run.finished", {"outcome": progress.status, "cost_usd": cost})
 
-    async def _missing(self, progress: views.Progress) -> AsyncIterator[Event]:
-        for idx in progress.settled:
-            if present.step_id(idx) not in self.seen.done:
+    async def _missing(self, progress: Progress, grace: float) -> AsyncIterator[Event]:
+        for idx, final_for in progress.steps.items():
+            if final_for is not None and final_for >= grace and present.step_id(idx) not in self.seen.done:
                 async for event in self._whole(idx):
                     yield event
 

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, Double, cast, func, select, tuple_
 
 from goblin.errors import NotFound
 from ledger.models import Attempt, Entry, Run, Step
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
-
-_FINAL = [status.value for status in StepStatus if status.is_final]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +98,12 @@ class StepView:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: which steps are final, without what they wrote."""
+    """How far a run is: since how many seconds each of its `steps`, and itself, are final; None for what is not."""
 
     status: RunStatus
     cost_nanousd: int
-    steps: Mapping[int, StepStatus]
-
-    @property
-    def settled(self) -> tuple[int, ...]:
-        return tuple(idx for idx, status in self.steps.items() if status.is_final)
+    final_for: float | None
+    steps: Mapping[int, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +161,12 @@ def attempts(ledger: Ledger, run_id: uuid.UUID) -> list[AttemptView]:
 
 def progress(ledger: Ledger, run_id: uuid.UUID) -> Progress:
     """Raises NotFound when the run was pruned."""
-    rows = ledger.read(select(Run.status, Run.cost_nanousd).where(Run.id == run_id))
+    rows = ledger.read(select(Run.status, Run.cost_nanousd, _age(Run.finished_at)).where(Run.id == run_id))
     if not rows:
         raise NotFound(f"no run {run_id}")
-    known = ledger.read(select(Step.idx, Step.status).where(Step.run_id == run_id).order_by(Step.idx))
-    statuses = {row.idx: StepStatus(row.status) for row in known}
-    return Progress(RunStatus(rows[0].status), rows[0].cost_nanousd, statuses)
+    status, cost, age = rows[0]
+    known = ledger.read(select(Step.idx, _age(Step.finished_at)).where(Step.run_id == run_id).order_by(Step.idx))
+    return Progress(RunStatus(status), cost, age, {row.idx: row[1] for row in known})
 
 
 def output_length(ledger: Ledger, run_id: uuid.UUID, idx: int) -> int | None:
@@ -211,6 +206,10 @@ def open_runs(ledger: Ledger) -> dict[RunStatus, int]:
     unfinished = [status.value for status in RunStatus if not status.is_final]
     counts = select(Run.status, func.count()).where(Run.status.in_(unfinished)).group_by(Run.status)
     return {RunStatus(status): count for status, count in ledger.read(counts)}
+
+
+def _age(moment: Any) -> ColumnElement[float | None]:
+    return cast(func.extract("epoch", func.now() - moment), Double)
 
 
 def _seen_by(key_id: uuid.UUID | None) -> ColumnElement[bool]:
