@@ -1,0 +1,66 @@
+"""`goblin check` and `goblin providers`: what is understood, what is missing, and never a secret."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import Result
+
+Goblin = Callable[..., Result]
+SECRET = "sk-do-not-show-me"
+
+
+def test_it_says_who_is_ready_and_what_the_others_lack(goblin: Goblin) -> None:
+    result = goblin("check", OPENAI_API_KEY=SECRET)
+    assert result.exit_code == 0
+    ready = next(line for line in result.stdout.splitlines() if line.startswith("ready"))
+    assert "openai" in ready
+    assert "no key: set ANTHROPIC_API_KEY" in result.stdout
+
+
+def test_no_secret_is_printed(goblin: Goblin) -> None:
+    Path("goblin.toml").write_text(f'[providers.anthropic]\napi_key = "{SECRET}"\n')
+    for arguments in (["check"], ["check", "--json"], ["providers", "--all"], ["providers", "--json"]):
+        result = goblin(*arguments, OPENAI_API_KEY=SECRET, DATABASE_URL=f"postgresql://me:{SECRET}@127.0.0.1:9/x")
+        assert result.exit_code == 0
+        assert SECRET not in result.output
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one(goblin: Goblin) -> None:
+    Path("mine.toml").write_text("[providers.openai]\napi_kee = 'x'\n")
+    result = goblin("check", "mine.toml")
+    assert result.exit_code == 2
+    assert "mine.toml: unknown key providers.openai.api_kee; did you mean api_key" in result.stderr
+
+
+def test_a_budget_that_is_no_money_is_refused(goblin: Goblin) -> None:
+    Path("goblin.toml").write_text("[routing]\nbudget_daily = 'much'\n")
+    result = goblin("check")
+    assert result.exit_code == 2
+    assert "routing.budget_daily" in result.stderr
+
+
+def test_a_goblin_that_prefers_nobody_is_refused(goblin: Goblin) -> None:
+    Path("goblin.toml").write_text("[goblins.chat]\nproviders = ['opnai']\n")
+    result = goblin("check")
+    assert result.exit_code == 2
+    assert "openai" in result.stderr
+
+
+def test_providers_show_keys_models_and_prices(goblin: Goblin) -> None:
+    Path("goblin.toml").write_text(
+        "[providers.mine]\nbase_url = 'http://127.0.0.1:9/v1'\nmodels = ['small']\n"
+        "input_usd_mtok = '0.075'\noutput_usd_mtok = '3'\n"
+    )
+    row = next(line for line in goblin("providers").stdout.splitlines() if line.startswith("mine"))
+    assert row.split() == ["mine", "not", "needed", "yes", "small", "0.075", "3.00"]
+    mine = next(one for one in json.loads(goblin("providers", "--json").stdout) if one["id"] == "mine")
+    assert mine["models"][0]["input_usd_mtok"] == "0.075"
+
+
+def test_health_comes_from_a_running_api(goblin: Goblin, api: object) -> None:
+    health = {"latency": 0.25, "success_rate": 0.5, "cost_per_token": None}
+    api.answer("GET", "/providers", (200, json.dumps({"providers": [{"id": "openai", "health": health}]})))  # type: ignore[attr-defined]
+    shown = goblin("providers", GOBLIN_URL=api.url, OPENAI_API_KEY=SECRET).stdout  # type: ignore[attr-defined]
+    row = next(line for line in shown.splitlines() if line.startswith("openai"))
+    assert row.split()[-3:] == ["0.25", "s", "50%"]
