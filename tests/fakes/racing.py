@@ -51,6 +51,6 @@ def until_waiting(ledger: Ledger, statements: int = 1) -> None:
 
     def waiting() -> bool:
         with ledger.engine.connect() as connection:
-            return connection.exec_driver_sql(_WAITING).scalar_one() >= statements
+            return bool(connection.exec_driver_sql(_WAITING).scalar_one() >= statements)
 
     until(waiting, f"{statements} waiting for a lock")

@@ -7,7 +7,7 @@ from ledger import attempts
 from ledger.attempts import Neighbour, Tried
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
-from tests.fakes.runs import FAULT, SUCCESS, accept, claim, one, step_rows
+from tests.fakes.runs import FAULT, SUCCESS, accept, claim, one
 
 CHAIN = "chat: one AND chat: two THEN chat: three THEN chat: four"
 
