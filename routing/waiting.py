@@ -1,0 +1,84 @@
+"""The waiting rooms: steps that were refused for capacity, in order, until a place is free. Kept in Redis.
+
+What waits is the message that a retry would send; whoever frees a place, or sees the clock free one, sends it again.
+A step stands in the room of every provider that could serve it and leaves all of them when it is called. If Redis
+loses the rooms, the ledger still knows who waited, and recovery publishes those runs anew.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from goblin.kv import outages
+
+WAITERS = "{goblin}:waiting:steps"
+ROOMS = "{goblin}:waiting:rooms"
+PREFIX = "{goblin}:waiting:room:"
+NO_DEADLINE = 10**15 - 1
+LOWEST = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A step that waits. `priority` 0 is served first, 9 last; within it the earlier deadline, then the older run."""
+
+    run: uuid.UUID
+    idx: int
+    epoch: int
+    key: str = ""  # the API key, or "" for none
+    weight: float = 1.0  # of the key's turns
+    priority: int = 5
+    deadline: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.run.hex}-{self.idx}-{self.epoch}"
+
+    @property
+    def place(self) -> str:
+        """Text that sorts as the steps of one API key are served. A run's id begins with the moment that it arrived."""
+        deadline = NO_DEADLINE if self.deadline is None else int(self.deadline.timestamp() * 1000)
+        return f"{min(max(self.priority, 0), LOWEST)}:{deadline:015d}:{self.run.int >> 80:015d}:{self.idx:03d}"
+
+
+class WaitingRooms:
+    """One per process, safe for many threads. Every verb is one round trip and raises Unavailable without Redis."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._wait = client.register_script(_script("wait"))
+        self._wake = client.register_script(_script("wake"))
+
+    def enter(self, waiter: Waiter, message: Mapping[str, Any], rooms: Sequence[str]) -> int:
+        """Stand in these rooms: how many others are in the emptiest of them."""
+        step = [PREFIX, waiter.id, json.dumps(message), waiter.key, str(waiter.weight), waiter.place]
+        with outages():
+            return int(self._wait(keys=[WAITERS, ROOMS], args=[*step, *rooms]))
+
+    def call(self, room: str, count: int = 1) -> list[dict[str, Any]]:
+        """The messages of the next `count` steps, which have left now; they must be sent."""
+        with outages():
+            return [json.loads(text) for text in self._wake(keys=[WAITERS, ROOMS], args=[PREFIX, room, count])]
+
+    def occupied(self) -> frozenset[str]:
+        """The rooms that somebody may be in."""
+        with outages():
+            return frozenset(str(room) for room in self._client.smembers(ROOMS))
+
+    def missing(self, waiters: Collection[Waiter]) -> list[Waiter]:
+        """Those of whom no room knows: their messages were lost."""
+        if not waiters:
+            return []
+        with outages():
+            found = self._client.hmget(WAITERS, [waiter.id for waiter in waiters])
+        return [waiter for waiter, text in zip(waiters, found, strict=True) if text is None]
+
+
+def _script(name: str) -> str:
+    return files("routing").joinpath(f"lua/{name}.lua").read_text()
