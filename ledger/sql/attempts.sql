@@ -84,7 +84,7 @@ with run as (
     where a.id = %(attempt)s and a.status = 'abandoned'
     for no key update of r
 ), charged as (
-    select coalesce(sum(amount_nanousd), 0) as amount from entries where attempt_id = %(attempt)s
+    select coalesce(sum(e.amount_nanousd), 0) as amount from entries e, run where e.run_id = run.id and e.attempt_id = %(attempt)s
 ), attempt as (
     update attempts a set spent_nanousd = %(amount)s
     from run, charged where a.id = %(attempt)s and %(amount)s <> charged.amount
