@@ -40,8 +40,9 @@ def put_summary(run: Mapping[str, Any]) -> None:
     for step in run["steps"]:
         if step["error"] and step["status"] == "failed":
             show.put(f"  {step['id']} ({step['goblin']}): {step['error'].get('message')}")
-            for candidate, reason in (step["error"].get("details", {}).get("reasons") or {}).items():
-                show.put(f"    {candidate}: {reason}")
+            refused = step["error"].get("details", {}).get("reasons") or {}
+            for reason, names in show.by_reason(refused).items():
+                show.put(f"    {', '.join(names)}: {reason}")
 
 
 def put_text(run: Mapping[str, Any]) -> None:

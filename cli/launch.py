@@ -25,7 +25,7 @@ from cli.leash import Exit
 from cli.logs import Tail, value_of, warning_in, words
 from cli.processes import listen
 from goblin.errors import ConfigError, GoblinError, Unavailable
-from goblin.settings import Settings
+from goblin.settings import ServerSettings, Settings
 
 READY_S = 60.0
 TICK_S = 0.2
@@ -104,6 +104,7 @@ class Launch:
                 stack.sweep(stack.home)
             say("preparing the database")
             upgrade(stack.database_url, wait_s=5)
+            refuse_open_door(order, stack.database_url)
             say("starting API, worker and scheduler")
             launch._start_children()
         except BaseException:
@@ -269,6 +270,20 @@ class Launch:
                 return
             if ended:
                 self._children.pop(ended.name, None)
+
+
+def refuse_open_door(order: Order, database_url: str) -> None:
+    """As the API itself does, but before anything else was started."""
+    from api.auth import is_loopback, refuse_open_listening
+    from ledger.session import Ledger
+
+    if is_loopback(order.host):
+        return
+    ledger = Ledger(database_url, connections=1)
+    try:
+        refuse_open_listening(Settings(server=ServerSettings(host=order.host)), ledger)
+    finally:
+        ledger.close()
 
 
 def _command(*arguments: str) -> list[str]:

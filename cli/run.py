@@ -4,7 +4,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.complain import FAILED, INTERRUPTED
-from goblin.errors import GoblinError, UsageError
+from goblin.errors import ConfigError, GoblinError, UsageError
 
 if TYPE_CHECKING:
     from cli.client import Api
@@ -56,7 +56,12 @@ def run(
         "default_goblin": default_goblin,
         "options": _options(prefer_local=prefer_local, budget=budget, providers=provider, models=model),
     }
-    with _reached(settings, lambda: plan_of(workflow, settings, default_goblin), detach=detach) as reached:
+
+    def check() -> None:
+        plan_of(workflow, settings, default_goblin)
+        _check_somebody_is_ready(settings)
+
+    with _reached(settings, check, detach=detach) as reached:
         submitted = reached.api.submit(request)
         if detach:
             show.put_json({"id": submitted}) if as_json else show.put(submitted)
@@ -85,7 +90,7 @@ def watch(reached: "Reached", run: str, *, as_json: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _reached(settings: "Settings", check: Any, *, detach: bool) -> "Iterator[Reached]":
+def _reached(settings: "Settings", check: Callable[[], None], *, detach: bool) -> "Iterator[Reached]":
     from cli.reach import Reached, find
 
     found = find(settings)
@@ -105,6 +110,18 @@ def _reached(settings: "Settings", check: Any, *, detach: bool) -> "Iterator[Rea
         tell("")
         with launch.watched(show.say), Api(launch.url, key=key_of_environment()) as api:
             yield Reached(api, is_ours=True)
+
+
+def _check_somebody_is_ready(settings: "Settings") -> None:
+    from goblin.settings import environment
+    from providers import registry
+    from providers.discover import refresh
+
+    if not any(one.ready for one in refresh(registry.load(settings, environment())).providers.values()):
+        raise ConfigError(
+            "no provider is ready: set a key such as OPENAI_API_KEY, or start Ollama "
+            "(`goblin check` tells what is missing, `goblin demo` needs none)"
+        )
 
 
 def _input(file: Path | None, text: str | None, language: str | None) -> dict[str, str]:

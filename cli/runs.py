@@ -11,7 +11,6 @@ from goblin.errors import UsageError
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
 GROUPS = ("provider", "model", "goblin", "key", "day")
-NO_KEY = "no key"  # how the refusal of a provider without credentials begins
 SHOWN = 60  # characters of a workflow in a list
 
 
@@ -119,14 +118,6 @@ def _put_decision(step: str, taken: Mapping[str, Any]) -> None:
     ]
     if rows:
         show.put_table(("  candidate", ">score", ">latency", ">cost", ">success", ">bandwidth"), rows)
-    for reason, names in _by_reason(decision["refused"]).items():
+    for reason, names in show.by_reason(decision["refused"]).items():
         show.put(f"  not {', '.join(names)}: {reason}")
     show.put()
-
-
-def _by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
-    """Who was refused, under each reason; those without a key together, whichever key it is."""
-    found: dict[str, list[str]] = {}
-    for name, reason in refused.items():
-        found.setdefault(NO_KEY if reason.startswith(NO_KEY) else reason, []).append(name)
-    return found

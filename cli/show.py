@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+NO_KEY = "no key"  # how the refusal of a provider without credentials begins
 WIDE = 10_000  # columns off a terminal: a pipe wraps nothing
 MARKS = {
     "succeeded": ("✔", "green"),
@@ -93,6 +94,14 @@ def outcome(status: str) -> Text:
 def dollars(usd: str) -> str:
     """All nine places: in a column they stand one below the other."""
     return f"${usd}"
+
+
+def by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
+    """Who was refused, under each reason; those without a key together, whichever key it is."""
+    found: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        found.setdefault(NO_KEY if reason.startswith(NO_KEY) else reason, []).append(name)
+    return found
 
 
 def seconds(duration_s: float | None) -> str:
