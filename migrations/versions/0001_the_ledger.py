@@ -96,7 +96,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("idempotency_key is not null"),
     )
     op.create_index(
-        "runs_open", "runs", ["touched_at"], unique=False, postgresql_where=sa.text("status in ('queued', 'running')")
+        "runs_open", "runs", ["id"], unique=False, postgresql_where=sa.text("status in ('queued', 'running')")
     )
     op.create_table(
         "steps",
@@ -147,15 +147,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id", "idx"], ["steps.run_id", "steps.idx"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(
-        "attempts_leased", "attempts", ["lease_until"], unique=False, postgresql_where=sa.text("status = 'open'")
-    )
+    op.create_index("attempts_open", "attempts", ["owner"], unique=False, postgresql_where=sa.text("status = 'open'"))
     op.create_index("attempts_of_step", "attempts", ["run_id", "idx", "number"], unique=True)
 
 
 def downgrade() -> None:
     op.drop_index("attempts_of_step", table_name="attempts")
-    op.drop_index("attempts_leased", table_name="attempts", postgresql_where=sa.text("status = 'open'"))
+    op.drop_index("attempts_open", table_name="attempts", postgresql_where=sa.text("status = 'open'"))
     op.drop_table("attempts")
     op.drop_table("steps")
     op.drop_index("runs_open", table_name="runs", postgresql_where=sa.text("status in ('queued', 'running')"))
