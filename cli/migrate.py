@@ -38,6 +38,8 @@ def _revision(engine: Engine, wait_s: float) -> str | None:
                 return MigrationContext.configure(connection).get_current_revision()
         except OperationalError as error:
             if time.monotonic() >= deadline:
-                reason = str(error.orig).strip().splitlines()[-1] if error.orig else "no reason given"
-                raise Unavailable(f"Postgres cannot be reached ({reason}): check DATABASE_URL, or --wait") from error
+                reason = str(error.orig).strip().split("\n")[0].strip(": \t") if error.orig else "no reason given"
+                raise Unavailable(
+                    f"Postgres cannot be reached ({reason}): check DATABASE_URL, or wait for it with --wait"
+                ) from error
         time.sleep(PAUSE_S)

@@ -93,19 +93,20 @@ def flower(
     from cli import show
     from goblin.errors import ConfigError
 
-    if basic_auth is None:
-        basic_auth = f"goblin:{secrets.token_urlsafe(16)}"
-        user, _, password = basic_auth.partition(":")
-        show.say(f"Flower at {url_of(address, port)}  user {user}  password {password}")
-    if ":" not in basic_auth.strip(":"):
+    if basic_auth is not None and ":" not in basic_auth.strip(":"):
         raise ConfigError("--basic-auth takes USER:PASSWORD")
+    with listen(address, port) as free:
+        port = free.getsockname()[1]
+    if basic_auth is None:
+        user, password = "goblin", secrets.token_urlsafe(16)
+        basic_auth = f"{user}:{password}"
+        show.say(f"Flower at {url_of(address, port)}  user {user}  password {password}")
     settings = _start()
     import workers.tasks  # noqa: F401
     from workers.app import app
 
     settings.require_redis_url()
     os.environ["FLOWER_BASIC_AUTH"] = basic_auth  # not on a command line, where everybody could read it
-    listen(address, port).close()
     app.start(["flower", f"--address={address}", f"--port={port}", f"--max_tasks={max_tasks}"])
 
 

@@ -1,0 +1,102 @@
+"""The single processes of a deployment, each as its own command on servers that are configured."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cli.embedded import Stack
+
+GOBLIN = [sys.executable, "-P", "-m", "cli.main"]
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def servers(database: str, redis_url: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GOBLIN_", "FLOWER_"))}
+    return {**kept, "DATABASE_URL": database, "REDIS_URL": redis_url}
+
+
+@contextmanager
+def command(servers: dict[str, str], *arguments: str) -> "Iterator[subprocess.Popen[str]]":
+    """Asked to stop at the end, and stopping with 0."""
+    with subprocess.Popen(
+        [*GOBLIN, *arguments], env=servers, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.terminate()
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+
+
+def status(url: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE_S) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_api_says_where_it_listens_and_answers_there(servers: dict[str, str]) -> None:
+    with command(servers, "api", "--port", "0", "--workers", "2") as process:
+        assert process.stdout
+        assert status(json.loads(process.stdout.readline())["url"] + "/api/health") == 200
+
+
+def test_the_api_refuses_other_machines_without_a_key(servers: dict[str, str]) -> None:
+    asked = [*GOBLIN, "api", "--host", "0.0.0.0", "--port", "0"]
+    done = subprocess.run(asked, env=servers, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 2
+    assert "goblin keys create" in done.stderr
+
+
+def test_a_worker_says_when_it_is_ready(servers: dict[str, str]) -> None:
+    with command(servers, "worker", "--concurrency", "2", "--queues", "steps", "--name", "mine@%h") as process:
+        assert process.stdout
+        assert json.loads(process.stdout.readline())["ready"].startswith("mine@")
+
+
+def test_nobody_sees_flower_without_the_password_that_it_made(servers: dict[str, str]) -> None:
+    with command(servers, "flower", "--port", "0") as process:
+        assert process.stderr
+        made = process.stderr.readline().split()
+        url, password = made[2], made[-1]
+        while "Visit me" not in process.stderr.readline():
+            assert process.poll() is None
+        assert status(url) == 401
+        assert status(url, Authorization="Basic " + b64encode(f"goblin:{password}".encode()).decode()) == 200
+
+
+def test_a_database_is_migrated_once_and_said_to_be_there(stack: Stack, servers: dict[str, str]) -> None:
+    done = subprocess.run([*GOBLIN, "migrate"], env=servers, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.stdout.startswith("the database is at 0")
+
+
+def test_a_database_that_is_not_there_is_one_line_with_the_cure(servers: dict[str, str]) -> None:
+    away = {**servers, "DATABASE_URL": "postgresql://127.0.0.1:9/none"}
+    done = subprocess.run([*GOBLIN, "migrate"], env=away, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "DATABASE_URL" in done.stderr
+
+
+def test_keys_are_made_listed_and_revoked_on_the_database_itself(servers: dict[str, str]) -> None:
+    def keys(*arguments: str) -> str:
+        done = subprocess.run([*GOBLIN, "keys", *arguments], env=servers, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    secret = keys("create", "mine").strip()
+    assert secret.startswith("gob_")
+    assert secret not in keys("list")
+    keys("revoke", "mine")
+    (row,) = json.loads(keys("list", "--json"))
+    assert row["name"] == "mine"
+    assert row["revoked_at"]
