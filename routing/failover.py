@@ -38,30 +38,28 @@ class GiveUp:
 def after(failures: Sequence[Failure], *, max_attempts: int, retries: Mapping[str, int]) -> GoOn | GiveUp:
     """Where a step may go after its failures, oldest first.
 
-    `retries` says per provider how often the same candidate may be asked again after a fault that allows it.
+    `retries` says per provider how often the same candidate may be asked again after a fault that allows it. A call
+    whose worker went away speaks against nobody.
     """
-    counts = Counter(failure.candidate for failure in failures)
+    faults = [failure for failure in failures if failure.error["type"] != Abandoned.slug]
+    counts = Counter(failure.candidate for failure in faults)
     excluded: dict[str, str] = {}
     context_above = 0
-    for failure in failures:
+    for failure in faults:
         facts = _facts(failure.error)
         if facts.other_candidate is Retry.NEVER:
             return GiveUp(failure.error)
         if facts.other_candidate is Retry.LARGER:
             context_above = max(context_above, failure.context or 0)
-        allowed = _again(facts, failure, retries)
-        if counts[failure.candidate] > allowed:
+        if counts[failure.candidate] > _again(facts, failure, retries):
             excluded[failure.candidate] = str(failure.error["message"])
-    abandoned = sum(failure.error["type"] == Abandoned.slug for failure in failures)
-    if len(failures) - abandoned >= max_attempts or abandoned >= MAX_ABANDONED:
+    if len(faults) >= max_attempts or len(failures) - len(faults) >= MAX_ABANDONED:
         return GiveUp(failures[-1].error)
     return GoOn(excluded, context_above)
 
 
 def _again(facts: type[GoblinError], failure: Failure, retries: Mapping[str, int]) -> int:
     """How many failures the same candidate may have before it is left alone."""
-    if facts.same_candidate is Retry.YES:
-        return MAX_ABANDONED
     if facts.same_candidate is Retry.NEVER or failure.error.get("details", {}).get("streamed"):
         return 0
     return retries.get(failure.provider, 1)

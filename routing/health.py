@@ -40,7 +40,7 @@ class Snapshot:
             return Measure(prior.ttft_s, prior.success_rate, prior.tokens_per_second)
         return Measure(
             known.ttft_s if known.ttft_s >= 0 else prior.ttft_s,
-            known.success,
+            known.success if known.success >= 0 else prior.success_rate,
             known.tokens_per_second if known.tokens_per_second >= 0 else prior.tokens_per_second,
         )
 
@@ -145,8 +145,13 @@ def _rest_of(error: GoblinError, candidate: Candidate) -> tuple[float | None, st
 
 
 def _measure(text: str) -> Measure:
-    ttft, success, speed, _ = text.split(" ")
-    return Measure(-1 if ttft == "-" else float(ttft) / 1000, float(success), -1 if speed == "-" else float(speed))
+    """Below zero is what was not measured."""
+    ttft, success, speed, samples = text.split(" ")
+    return Measure(
+        -1 if ttft == "-" else float(ttft) / 1000,
+        -1 if samples == "0" else float(success),
+        -1 if speed == "-" else float(speed),
+    )
 
 
 def _rest(text: str) -> tuple[float, str]:

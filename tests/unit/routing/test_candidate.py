@@ -1,0 +1,96 @@
+"""Who may serve a step: every reason against a candidate, and that there is no other."""
+
+from typing import Any
+
+import pytest
+
+from providers.provider import Model, Provider
+from routing.candidate import Need, eligible
+from tests.fakes.offers import candidate, model, need, price, provider
+
+
+def why_not(need: Need, *, resting: dict[str, str] | None = None, **fields: Any) -> str | None:
+    """The reason against the only model of the provider `sim`; None when it may serve."""
+    of_provider = {name: fields.pop(name) for name in ("obstacle", "discovers", "models") if name in fields}
+    offered = model(**fields)
+    made = provider("sim", offered, **of_provider)
+    return verdict(made, offered, need, resting or {})
+
+
+def verdict(made: Provider, offered: Model, need: Need, resting: dict[str, str]) -> str | None:
+    candidates, refusals = eligible([(made, offered)], need, resting)
+    assert len(candidates) + len(refusals) == 1
+    return next(iter(refusals.values()), None)
+
+
+def test_a_candidate_with_nothing_against_it_may_serve() -> None:
+    assert why_not(need()) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "fields", "reason"),
+    [
+        (need(), {"obstacle": "switched off"}, "switched off"),
+        (need(), {"usd_mtok": None}, "its price is not known"),
+        (need(provider="other"), {}, "pinned to other"),
+        (need(provider="sim", model="large"), {}, "pinned to the model large"),
+        (need(providers=frozenset({"other"})), {}, "not among the providers that the run allows"),
+        (need(providers=[]), {}, "not among the providers that the run allows"),
+        (need(models=["large"]), {}, "not among the models that the run allows"),
+        (need(excluded={"sim/small": "it timed out"}), {}, "tried already: it timed out"),
+        (need("reasoning"), {"classes": frozenset({"fast"})}, "not made for reasoning tasks"),
+        (need("fast"), {"classes": frozenset({"reasoning"})}, "not made for fast tasks"),
+        (need(context_above=8_000), {"context": 8_000}, "no larger than the one that was too small"),
+        (need(), {"context": 1_499}, "about 1500 tokens do not fit its context of 1499"),
+    ],
+)
+def test_a_candidate_is_refused_with_its_reason(asked: Need, fields: dict[str, Any], reason: str) -> None:
+    refused = why_not(asked, **fields)
+    assert refused is not None
+    assert reason in refused
+
+
+@pytest.mark.parametrize(
+    ("asked", "fields"),
+    [
+        (need(provider="sim"), {}),
+        (need(provider="sim", model="small"), {}),
+        (need("reasoning", provider="sim"), {"classes": frozenset({"fast"})}),  # whoever pins, decides
+        (need(providers=["sim"], models=["small"]), {}),
+        (need(), {"context": 1_500}),
+        (need(), {"context": 1_100, "max_output": 100}),
+        (need(), {"context": None}),
+        (need(context_above=8_000), {"context": 8_001}),
+        (need(excluded={"sim/large": "it timed out"}), {}),
+        (need(), {"usd_mtok": 0.0}),
+    ],
+)
+def test_a_candidate_is_not_refused_without_a_reason(asked: Need, fields: dict[str, Any]) -> None:
+    assert why_not(asked, **fields) is None
+
+
+@pytest.mark.parametrize("who", ["sim", "sim/small"])
+def test_what_rests_is_left_alone_with_the_reason(who: str) -> None:
+    assert why_not(need(), resting={who: "fails too often"}) == "fails too often"
+    assert why_not(need(), resting={"other": "fails too often", "sim/large": "fails too often"}) is None
+
+
+def test_a_provider_that_cannot_be_asked_is_named_once_for_all_its_models() -> None:
+    made = provider("sim", model("small"), model("large"), obstacle="no key: set SIM_API_KEY")
+    candidates, refusals = eligible([(made, one) for one in made.models], need(), {})
+    assert candidates == []
+    assert refusals == {"sim": "no key: set SIM_API_KEY"}
+
+
+def test_the_worst_case_is_the_whole_prompt_and_the_whole_output_limit() -> None:
+    made = candidate("sim/small", 2.0)
+    assert made.worst_case(need(input_tokens=1_000, output_tokens=500)) == 3_000_000
+    assert made.output_limit(need(output_tokens=500)) == 500
+
+
+def test_an_output_limit_is_no_more_than_the_model_can() -> None:
+    offered = model(max_output=100)
+    candidates, _ = eligible([(provider("sim", offered), offered)], need(output_tokens=500), {})
+    assert candidates[0].output_limit(need(output_tokens=500)) == 100
+    assert candidates[0].worst_case(need(input_tokens=1_000, output_tokens=500)) == 1_100_000
+    assert candidates[0].price == price(1.0)

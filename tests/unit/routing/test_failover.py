@@ -1,0 +1,204 @@
+"""The error table of the house, row by row: who may be asked again after what."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from goblin.errors import (
+    Abandoned,
+    Breaker,
+    BreakerOpen,
+    BudgetExhausted,
+    ConfigError,
+    Conflict,
+    GoblinError,
+    LeaseLost,
+    NoCandidate,
+    NotFound,
+    RateLimited,
+    Retry,
+    Unauthorized,
+)
+from providers.errors import (
+    BadCredentials,
+    BadRequest,
+    BrokenStream,
+    Cancelled,
+    ContentFiltered,
+    ContextTooLong,
+    Malformed,
+    Overloaded,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    TimedOut,
+    UnknownModel,
+    Unreachable,
+)
+from routing.failover import MAX_ABANDONED, Failure, GiveUp, GoOn, after
+from workflow.syntax import WorkflowSyntaxError
+from workflow.plan import PlanError
+
+ONCE = [Unreachable("x"), Overloaded("x"), BrokenStream("x"), Malformed("x"), ServerError("x")]
+TIMEOUTS = [TimedOut("x", phase) for phase in ("connect", "first_token", "stall", "total")]
+ELSEWHERE = [QuotaSpent("x"), BadCredentials("x"), UnknownModel("x"), *TIMEOUTS]
+NOWHERE = [BadRequest("x"), ContentFiltered("x"), Cancelled("x")]
+
+
+def failure(error: GoblinError, candidate: str = "sim/small", context: int | None = None, **details: Any) -> Failure:
+    provider, _, model = candidate.partition("/")
+    value = error.as_value()
+    if details:
+        value["details"] = {**value.get("details", {}), **details}
+    return Failure(provider, model, value, context)
+
+
+def go(*failures: Failure, max_attempts: int = 6, **retries: int) -> GoOn | GiveUp:
+    return after(failures, max_attempts=max_attempts, retries=retries)
+
+
+def excluded(*failures: Failure, **retries: int) -> set[str]:
+    way = go(*failures, **retries)
+    assert isinstance(way, GoOn)
+    return set(way.excluded)
+
+
+def named(error: GoblinError) -> str:
+    return f"{error.slug} {error.details or ''}".strip()
+
+
+def test_nothing_is_excluded_before_anything_has_failed() -> None:
+    assert go() == GoOn({}, 0)
+
+
+@pytest.mark.parametrize("error", ONCE, ids=named)
+def test_a_fault_that_may_pass_is_tried_once_more_then_elsewhere(error: GoblinError) -> None:
+    assert excluded(failure(error)) == set()
+    assert excluded(failure(error), failure(error)) == {"sim/small"}
+
+
+@pytest.mark.parametrize("error", ONCE, ids=named)
+def test_a_candidate_that_had_begun_to_answer_is_not_asked_again(error: GoblinError) -> None:
+    assert excluded(failure(error, streamed=True)) == {"sim/small"}
+
+
+@pytest.mark.parametrize("error", ONCE, ids=named)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_provider_says_how_often_it_is_asked_again(error: GoblinError, count: int) -> None:
+    failures = [failure(error)] * count
+    assert excluded(*failures, sim=count, other=0) == set()
+    assert excluded(*failures, failure(error), sim=count, other=9) == {"sim/small"}
+
+
+@pytest.mark.parametrize("error", ELSEWHERE, ids=named)
+def test_what_does_not_pass_by_itself_is_tried_elsewhere_at_once(error: GoblinError) -> None:
+    assert excluded(failure(error), sim=5) == {"sim/small"}
+
+
+@pytest.mark.parametrize("error", NOWHERE, ids=named)
+def test_what_cannot_succeed_is_not_tried_anywhere(error: GoblinError) -> None:
+    way = go(failure(Unreachable("before")), failure(error), sim=5)
+    assert way == GiveUp(error.as_value())
+
+
+def test_a_throttled_candidate_is_asked_again_as_often_as_its_provider_allows() -> None:
+    throttled = failure(Throttled("slow down", retry_after=3))
+    assert excluded(throttled, sim=1) == set()
+    assert excluded(throttled, throttled, sim=1) == {"sim/small"}
+
+
+def test_a_prompt_that_was_too_long_goes_to_a_larger_window_only() -> None:
+    way = go(failure(ContextTooLong("x"), context=8_000), failure(ContextTooLong("x"), "sim/mid", context=32_000))
+    assert isinstance(way, GoOn)
+    assert set(way.excluded) == {"sim/small", "sim/mid"}
+    assert way.context_above == 32_000
+
+
+def test_a_window_that_nobody_knows_rules_out_its_candidate_alone() -> None:
+    assert go(failure(ContextTooLong("too long"))) == GoOn({"sim/small": "too long"}, 0)
+
+
+def test_each_candidate_is_counted_for_itself() -> None:
+    one, other = failure(Unreachable("x"), "a/x"), failure(Unreachable("x"), "b/x")
+    assert excluded(one, other) == set()
+    assert excluded(one, other, other) == {"b/x"}
+
+
+def test_a_step_makes_no_more_calls_than_it_may() -> None:
+    failures = [failure(TimedOut("x", "stall"), f"p{n}/m") for n in range(6)]
+    assert isinstance(go(*failures[:5]), GoOn)
+    assert go(*failures) == GiveUp(failures[-1].error)
+    assert go(failures[0], max_attempts=1) == GiveUp(failures[0].error)
+
+
+def test_a_call_whose_worker_went_away_speaks_against_nobody() -> None:
+    gone = failure(Abandoned("gone"))
+    assert go(*[gone] * (MAX_ABANDONED - 1), max_attempts=1) == GoOn({}, 0)
+    assert excluded(gone, gone, failure(Unreachable("x"))) == set()
+    assert excluded(gone, failure(Unreachable("x")), failure(Unreachable("x"))) == {"sim/small"}
+
+
+def test_a_step_that_every_worker_dies_of_is_given_up() -> None:
+    gone = failure(Abandoned("gone"))
+    assert go(*[gone] * MAX_ABANDONED) == GiveUp(gone.error)
+
+
+def test_an_error_that_no_release_knows_is_not_repeated() -> None:
+    unknown = Failure("sim", "small", {"type": "of_tomorrow", "message": "?"})
+    assert go(unknown) == GiveUp(unknown.error)
+
+
+@dataclass(frozen=True)
+class Row:
+    error: GoblinError
+    status: int
+    same: Retry
+    other: Retry
+    breaker: Breaker
+
+    @property
+    def facts(self) -> tuple[int, Retry, Retry, Breaker]:
+        return self.status, self.same, self.other, self.breaker
+
+
+_usage = [NotFound("x"), Unauthorized("x"), Conflict("x"), PlanError("x")]
+TABLE = [
+    *(Row(error, 502, Retry.ONCE, Retry.YES, Breaker.COUNT) for error in ONCE),
+    *(Row(error, 504, Retry.NEVER, Retry.YES, Breaker.COUNT) for error in TIMEOUTS),
+    Row(Throttled("x"), 429, Retry.LATER, Retry.YES, Breaker.COOL),
+    Row(QuotaSpent("x"), 502, Retry.NEVER, Retry.YES, Breaker.OPEN),
+    Row(BadCredentials("x"), 502, Retry.NEVER, Retry.YES, Breaker.OPEN),
+    Row(BadRequest("x"), 422, Retry.NEVER, Retry.NEVER, Breaker.IGNORE),
+    Row(ContentFiltered("x"), 422, Retry.NEVER, Retry.NEVER, Breaker.IGNORE),
+    Row(ContextTooLong("x"), 422, Retry.NEVER, Retry.LARGER, Breaker.IGNORE),
+    Row(BudgetExhausted("x"), 402, Retry.LATER, Retry.NEVER, Breaker.IGNORE),
+    Row(RateLimited("x"), 429, Retry.LATER, Retry.YES, Breaker.IGNORE),
+    Row(BreakerOpen("x"), 503, Retry.LATER, Retry.YES, Breaker.IGNORE),
+    Row(NoCandidate("x", {}), 503, Retry.LATER, Retry.YES, Breaker.IGNORE),
+    *(Row(error, error.http_status, Retry.NEVER, Retry.NEVER, Breaker.IGNORE) for error in _usage),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: named(row.error))
+def test_the_facts_of_an_error_are_those_of_its_row(row: Row) -> None:
+    error = row.error
+    assert (error.http_status, error.same_candidate, error.other_candidate, error.breaker) == row.facts
+
+
+@pytest.mark.parametrize("error", [*_usage, LeaseLost("x"), ConfigError("x")], ids=named)
+def test_what_is_no_provider_s_fault_is_never_repeated(error: GoblinError) -> None:
+    assert (error.same_candidate, error.other_candidate, error.breaker) == (Retry.NEVER, Retry.NEVER, Breaker.IGNORE)
+
+
+def test_every_error_of_a_user_is_in_the_four_hundreds() -> None:
+    assert {error.http_status // 100 for error in _usage} == {4}
+    assert WorkflowSyntaxError.http_status == 422
+
+
+def test_every_slug_is_one_error_s_alone() -> None:
+    def tree(kind: type[GoblinError]) -> list[type[GoblinError]]:
+        return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
+
+    slugs = [kind.slug for kind in tree(GoblinError)]
+    assert len(slugs) == len(set(slugs)), sorted(slugs)
