@@ -41,8 +41,8 @@ bench: $(VENV)/bench ## ratios against plain Celery, the SDK and DBOS
 chaos: $(VENV)/dev ## kill whatever can be killed, for minutes
 	$(BIN)/pytest -m chaos --override-ini timeout=900 tests/chaos
 
-containers: ## build and start the compose stack
-	docker compose up --detach --build --wait
+containers: $(VENV)/dev ## the compose stack: built, used, a worker killed, taken down; needs Docker
+	$(BIN)/pytest --override-ini timeout=1200 tests/containers/smoke.py
 
 lock: $(BIN)/python ## resolve the constraints anew (UPGRADE=--upgrade for the newest)
 	@[ -x "$(UV)" ] || $(INSTALL) uv
