@@ -7,7 +7,7 @@ an origin, so that a connection is found alive where the last call left it. Thre
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from ssl import SSLContext
@@ -21,13 +21,14 @@ from providers.control import Control, Watchdog
 from providers.errors import BrokenStream, Malformed, ProviderFault, Unreachable
 from providers.message import Chat, Event, Text, Thought
 from providers.provider import Deadlines, Provider
-from providers.wire.dialect import Dialect, HttpRequest
+from providers.wire.dialect import Decoder, HttpRequest
 from providers.wire.spoken import SPOKEN
 
 __all__ = ["Caller", "Control", "Watchdog", "fetch"]
 
 Transport: TypeAlias = Callable[[], httpx.BaseTransport]
 Origin: TypeAlias = tuple[str, str]
+Judge: TypeAlias = Callable[[Provider, int, Mapping[str, str], bytes], ProviderFault]
 
 LARGEST_ANSWER = 64 * 2**20  # bytes of a whole stream, with its framing
 LARGEST_COMPLAINT = 64 * 2**10  # bytes of an error answer that are read
@@ -58,15 +59,46 @@ class Caller:
         Raises ProviderFault, or what `control` was cut with. An answer that ends without raising is whole.
         """
         dialect = SPOKEN[provider.dialect]
-        request = dialect.request(provider, chat)
+        decoder = dialect.decoder(provider)
+        request: HttpRequest | None = dialect.request(provider, chat)
+        try:
+            with self._watched(provider, control):
+                while request is not None:
+                    if request.after_s:
+                        control.rest(request.after_s)
+                    with self._exchange(provider, request, control) as response:
+                        if not response.is_success:
+                            raise _complaint(provider, dialect.fault, response, control)
+                        yield from _events(provider, decoder, response, control, self._largest_answer)
+                    request = decoder.follow()
+        except ProviderFault as fault:
+            _keep_discreet(fault, provider, [message.content for message in chat.messages])
+            raise
+        finally:
+            if request is not None and (stop := decoder.abandon()) is not None:
+                self._abandon(provider, stop)
+
+    def send(self, provider: Provider, request: HttpRequest, control: Control, judge: Judge) -> bytes:
+        """The body of an answer that is no stream. Raises ProviderFault (what `judge` makes of an error answer), or
+        what `control` was cut with.
+        """
+        with self._watched(provider, control), self._exchange(provider, request, control) as response:
+            if not response.is_success:
+                raise _complaint(provider, judge, response, control)
+            return _body(provider, response, control, self._largest_answer)
+
+    def _abandon(self, provider: Provider, request: HttpRequest) -> None:
+        """Tells a vendor to stop. Nobody waits for it for long, and nobody is told when it fails."""
+        brief = replace(provider, deadlines=Deadlines(STALE_S, STALE_S, STALE_S, STALE_S))
+        with contextlib.suppress(GoblinError):
+            self.send(brief, request, Control(), SPOKEN[provider.dialect].fault)
+
+    @contextlib.contextmanager
+    def _watched(self, provider: Provider, control: Control) -> Iterator[None]:
         try:
             control.start(provider.deadlines, provider.name)
             self._watchdog.watch(control)
-            with self._exchange(provider, request, control) as response:
-                yield from _events(provider, dialect, response, control, self._largest_answer)
-        except ProviderFault as fault:
-            _keep_discreet(fault, provider, chat)
-            raise
+            yield
         finally:
             control.finish()
             self._watchdog.forget(control)
@@ -175,7 +207,7 @@ class _Slot:
                 control.attach(self._socket)
             elif event == "http11.send_request_headers.started":
                 control.attach(self._socket)
-                control.enter("first_token")
+                control.asked()
 
         return trace
 
@@ -191,32 +223,28 @@ def fetch(provider: Provider, request: HttpRequest, timeout_s: float) -> bytes:
         if response is None:
             raise Unreachable(f"{provider.name} closed the connection without an answer")
         if not response.is_success:
-            raise _complaint(provider, SPOKEN[provider.dialect], response, control)
-        body = bytearray()
-        for data in _chunks(provider, response, control, LARGEST_LIST):
-            body += data
-            control.check()
-        return bytes(body)
+            raise _complaint(provider, SPOKEN[provider.dialect].fault, response, control)
+        return _body(provider, response, control, LARGEST_LIST)
     finally:
         control.finish()
         slot.close()
 
 
 def _events(
-    provider: Provider, dialect: Dialect, response: httpx.Response, control: Control, most: int
+    provider: Provider, decoder: Decoder, response: httpx.Response, control: Control, most: int
 ) -> Iterator[Event]:
-    if not response.is_success:
-        raise _complaint(provider, dialect, response, control)
-    decoder = dialect.decoder(provider)
     chunks = _chunks(provider, response, control, most)
     for data in chunks:
-        if events := decoder.feed(data):
+        events, fault = _decoded(decoder.feed, data)
+        if events:
             control.pause()
             for event in events:
                 if isinstance(event, Text | Thought):
                     control.first_token()
                 yield event
             control.enter("stall")
+        if fault is not None:
+            raise fault
         if decoder.done:
             break
         control.check()  # silence between comments is silence, too
@@ -224,7 +252,20 @@ def _events(
         _drain(chunks, control)
     elif control.error is not None:  # an answer without a length ends well when its socket is shut down
         raise control.error
-    yield from decoder.end()
+    events, fault = _decoded(decoder.end)
+    yield from events
+    if fault is not None:
+        raise fault
+
+
+def _decoded(decode: Callable[..., None], *data: bytes) -> tuple[list[Event], ProviderFault | None]:
+    """What was read, and the fault behind it: tokens that came in the same piece are paid for, and were meant."""
+    events: list[Event] = []
+    try:
+        decode(*data, events)
+    except ProviderFault as fault:
+        return events, fault
+    return events, None
 
 
 def _drain(chunks: Iterator[bytes], control: Control) -> None:
@@ -235,13 +276,21 @@ def _drain(chunks: Iterator[bytes], control: Control) -> None:
             control.check()
 
 
-def _complaint(provider: Provider, dialect: Dialect, response: httpx.Response, control: Control) -> ProviderFault:
+def _body(provider: Provider, response: httpx.Response, control: Control, most: int) -> bytes:
+    body = bytearray()
+    for data in _chunks(provider, response, control, most):
+        body += data
+        control.check()
+    return bytes(body)
+
+
+def _complaint(provider: Provider, judge: Judge, response: httpx.Response, control: Control) -> ProviderFault:
     body = bytearray()
     with contextlib.suppress(ProviderFault):  # the status alone says something, too
         for data in _chunks(provider, response, control, LARGEST_COMPLAINT):
             body += data
             control.check()
-    return dialect.fault(
+    return judge(
         provider, response.status_code, {name.lower(): value for name, value in response.headers.items()}, bytes(body)
     )
 
@@ -270,11 +319,11 @@ def _fault(error: Exception, provider: Provider, control: Control, broken: type[
     return broken(f"{provider.name} {how}: {str(error)[:200] or type(error).__name__}")
 
 
-def _keep_discreet(fault: ProviderFault, provider: Provider, chat: Chat) -> None:
+def _keep_discreet(fault: ProviderFault, provider: Provider, said: Iterable[str]) -> None:
     """Takes the vendor's words out of a message when they repeat the prompt."""
-    said = fault.message
-    pieces = [said[at : at + _ECHO] for at in range(0, len(said) - _ECHO + 1, _ECHO)]
-    if any(piece in message.content for piece in pieces for message in chat.messages):
+    words = fault.message
+    pieces = [words[at : at + _ECHO] for at in range(0, len(words) - _ECHO + 1, _ECHO)]
+    if any(piece in text for text in said for piece in pieces):
         fault.message = (
             f"{provider.name}: {fault.slug.replace('_', ' ')} (its words repeat the prompt and are withheld)"
         )

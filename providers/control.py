@@ -25,6 +25,7 @@ class Control:
     """
 
     __slots__ = (
+        "_asked_at",
         "_deadlines",
         "_error",
         "_limit",
@@ -38,12 +39,13 @@ class Control:
     )
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition(threading.Lock())
         self._error: GoblinError | None = None
         self._socket: socket.socket | None = None
         self._deadlines = Deadlines(0, 0, 0, 0)
         self._name = ""
         self._started = self._total_at = 0.0
+        self._asked_at: float | None = None
         self._limit: float | None = None
         self.phase: Phase = "connect"
         self.ttft_s: float | None = None
@@ -58,6 +60,7 @@ class Control:
             if self._error is not None:
                 return
             self._error = error
+            self._lock.notify_all()
             if self._socket is not None:
                 _shut_down(self._socket)
 
@@ -102,6 +105,22 @@ class Control:
     def first_token(self) -> None:
         if self.ttft_s is None:
             self.ttft_s = time.monotonic() - self._started
+
+    def asked(self) -> None:
+        """A request was sent. Of several, the first counts for the limit of the first token."""
+        if self.ttft_s is not None:
+            self.enter("stall")
+            return
+        self.enter("first_token")
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        self._limit = min(self._asked_at + self._deadlines.first_token, self._total_at)
+
+    def rest(self, seconds: float) -> None:
+        """Waits between two exchanges. Raises what the call is cut with, as soon as it is."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._error is not None, seconds)
+        self.check()
 
     def pause(self) -> None:
         """The answer's reader is busy with what it got: only the total limit counts."""

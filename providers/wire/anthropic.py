@@ -98,7 +98,7 @@ def _affords(wish: Mapping[str, Any], max_tokens: int) -> bool:
     return count(tree(wish.get("thinking")).get("budget_tokens")) < max_tokens
 
 
-class Decoder:
+class Decoder(dialect.Decoder):
     __slots__ = ("_input", "_model", "_provider", "_reason", "_stream", "done")
 
     def __init__(self, provider: Provider) -> None:
@@ -109,19 +109,15 @@ class Decoder:
         self._reason: str | None = None
         self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        out: list[Event] = []
+    def feed(self, data: bytes, out: list[Event]) -> None:
         for _, payload in self._stream.feed(data):
             self._take(load(payload), out)
-        return out
 
-    def end(self) -> list[Event]:
-        out: list[Event] = []
+    def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(load(payload), out)
         if self._reason is None:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
-        return out
 
     def _take(self, event: dict[str, Any], out: list[Event]) -> None:
         kind = event.get("type")
@@ -157,8 +153,8 @@ class Decoder:
         if reason and self._reason is None:
             self._reason = reason
             out.append(Finish(_REASONS.get(reason, "stop"), reason))
-        if self._reason is not None:
-            out.append(Report(usage_of(self._input), self._model))
+        if self._reason is not None and "input_tokens" in self._input and "output_tokens" in self._input:
+            out.append(Report(usage_of(self._input), self._model))  # half a count is none
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

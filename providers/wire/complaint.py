@@ -33,7 +33,7 @@ _HINT = re.compile(
 )
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)", re.I)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NAMING = ("code", "type", "status", "reason", "quotaId", "error_code", "status_code")
+_NAMING = ("code", "type", "status", "reason", "quotaId", "quota_limit", "error_code", "status_code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _names(value: Any, depth: int = 0) -> Iterator[str]:
         for key in _NAMING:
             if isinstance(name := value.get(key), (str, int)) and not isinstance(name, bool):
                 yield str(name)[:100].lower() if isinstance(name, str) else _number(name)
-        for key in ("error", "errors", "details", "violations", "base_resp", "innererror"):
+        for key in ("error", "errors", "details", "violations", "metadata", "base_resp", "innererror"):
             yield from _names(value.get(key), depth + 1)
 
 

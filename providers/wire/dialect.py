@@ -12,26 +12,37 @@ from providers.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """The key is in the headers and nowhere else."""
+    """The key is in the headers and nowhere else. `after_s` is how long to wait before it is sent, in seconds."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes = b""
+    after_s: float = 0.0
 
 
 class Decoder(Protocol):
-    """One answer, fed in pieces. Where the pieces were cut changes nothing."""
+    """One answer, fed in pieces. Where the pieces were cut changes nothing.
 
-    @property
-    def done(self) -> bool:
-        """The vendor's own terminator was read: nothing that counts can follow."""
+    Events are added to `out`; what was read before a fault is there when the fault is raised.
+    """
 
-    def feed(self, data: bytes) -> list[Event]:
+    __slots__ = ()
+    done: bool  # the vendor's own terminator was read: nothing that counts can follow
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
         """Raises the ProviderFault that the vendor reports inside its stream, or Malformed."""
 
-    def end(self) -> list[Event]:
+    def end(self, out: list[Event]) -> None:
         """What was still held back when the bytes ended. Raises BrokenStream unless the answer is whole."""
+
+    def follow(self) -> HttpRequest | None:
+        """After `end`: a further exchange that the answer needs, whose bytes are fed next. `done` counts anew."""
+        return None
+
+    def abandon(self) -> HttpRequest | None:
+        """How to stop a vendor that would work on after its caller has gone; sent when a call ends before its end."""
+        return None
 
 
 class Dialect(Protocol):

@@ -28,7 +28,7 @@ STREAM_PATH = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
 RULES = (
     rule(BadCredentials, "api_key_invalid", "unauthenticated", "permission_denied"),
     rule(BadCredentials, status=(400,), contains=("api key not valid", "api key expired")),
-    rule(QuotaSpent, status=(200, 429), contains=("perday", "per day")),
+    rule(QuotaSpent, status=(200, 429), contains=("perday", "per day", "per_day")),
     rule(Throttled, "resource_exhausted"),
     rule(Overloaded, "unavailable"),
     rule(UnknownModel, "not_found"),
@@ -97,7 +97,7 @@ class Gemini:
         return tuple(name for name in ids if name and "embed" not in name)
 
 
-class Decoder:
+class Decoder(dialect.Decoder):
     __slots__ = ("_finished", "_provider", "_report", "_stream", "done")
 
     def __init__(self, provider: Provider) -> None:
@@ -107,21 +107,17 @@ class Decoder:
         self._finished = False
         self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        out: list[Event] = []
+    def feed(self, data: bytes, out: list[Event]) -> None:
         for _, payload in self._stream.feed(data):
             self._take(load(payload), out)
-        return out
 
-    def end(self) -> list[Event]:
-        out: list[Event] = []
+    def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(load(payload), out)
         if not self._finished and self._stream.stray:  # an error that came as plain JSON
             self._take(load(bytes(self._stream.stray)), out)
         if not self._finished:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
-        return out
 
     def _take(self, answer: dict[str, Any], out: list[Event]) -> None:
         if "error" in answer:

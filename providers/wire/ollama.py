@@ -88,7 +88,7 @@ def _window(provider: Provider, chat: Chat) -> int | None:
     return None if wanted <= _DEFAULT_WINDOW else 1 << (wanted - 1).bit_length()
 
 
-class Decoder:
+class Decoder(dialect.Decoder):
     __slots__ = ("_lines", "_provider", "_split", "done")
 
     def __init__(self, provider: Provider) -> None:
@@ -97,21 +97,18 @@ class Decoder:
         self._split = Splitter()
         self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        return self._take(self._lines.feed(data))
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        self._take(self._lines.feed(data), out)
 
-    def end(self) -> list[Event]:
-        out = self._take(self._lines.end())
+    def end(self, out: list[Event]) -> None:
+        self._take(self._lines.end(), out)
         if not self.done:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
-        return out
 
-    def _take(self, lines: list[bytes]) -> list[Event]:
-        out: list[Event] = []
+    def _take(self, lines: list[bytes], out: list[Event]) -> None:
         for line in lines:
             if line.strip() and not self.done:
                 self._read(load(line), out)
-        return out
 
     def _read(self, piece: dict[str, Any], out: list[Event]) -> None:
         if "error" in piece:

@@ -102,7 +102,7 @@ class OpenAi:
         return tuple(name for name in ids if name and "embed" not in name.lower())
 
 
-class Decoder:
+class Decoder(dialect.Decoder):
     __slots__ = ("_finished", "_provider", "_refused", "_seen", "_split", "_stream", "done")
 
     def __init__(self, provider: Provider) -> None:
@@ -114,14 +114,11 @@ class Decoder:
         self._seen = False
         self.done = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        out: list[Event] = []
+    def feed(self, data: bytes, out: list[Event]) -> None:
         for _, payload in self._stream.feed(data):
             self._take(payload, out)
-        return out
 
-    def end(self) -> list[Event]:
-        out: list[Event] = []
+    def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(payload, out)
         if not self._seen and self._stream.stray:  # a server that answers without streaming, or with a bare error
@@ -130,7 +127,6 @@ class Decoder:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
         if not self._finished:
             self._finish("stop", out)
-        return out
 
     def _take(self, payload: bytes, out: list[Event]) -> None:
         if self.done:

@@ -215,6 +215,22 @@ TRANSCRIPTS = [
         (Finish("filtered", "refusal"), Report(Usage(16, 5, 2, 1, 0), "claude")),
     ),
     Transcript(
+        "no counts at all",
+        "anthropic",
+        named(
+            {"type": "message_start", "message": {"model": "claude", "content": [], "stop_reason": None}},
+            block("text_delta", text="Hi"),
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        ),
+        (Text("Hi"), Finish("stop", "end_turn")),
+    ),
+    Transcript(
+        "half a count is none",
+        "anthropic",
+        named({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}),
+        (Finish("stop", "end_turn"),),
+    ),
+    Transcript(
         "partial answers with thoughts",
         "gemini",
         sse(

@@ -149,6 +149,20 @@ def test_an_answer_without_a_length_that_ends_early_is_broken(caller: Caller) ->
         ask(caller, vendor)
 
 
+@pytest.mark.parametrize(
+    ("trouble", "fault"),
+    [(sse({"error": {"message": "x", "type": "server_error"}}), ServerError), (b"data: {no\n\n", Malformed)],
+)
+def test_what_came_before_a_fault_is_heard_before_the_fault(
+    caller: Caller, trouble: bytes, fault: type[GoblinError]
+) -> None:
+    with Vendor(stream(HELLO + HELLO + trouble)) as vendor:
+        events = caller.stream(provider(vendor.url), chat(), Control())
+        assert [next(events), next(events)] == [Text("Hello"), Text("Hello")]
+        with pytest.raises(fault):
+            next(events)
+
+
 def test_an_answer_that_breaks_off_after_its_end_is_whole(caller: Caller) -> None:
     with Vendor(stream(HELLO, STOP, then=Connection.reset)) as vendor:
         assert collect(ask(caller, vendor))[0] == "Hello"

@@ -40,8 +40,12 @@ EVERY = pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda one: f"{on
 
 def decode(dialect: str, *pieces: bytes, whole: bool = True) -> list[Event]:
     decoder = SPOKEN[dialect].decoder(provider(dialect=dialect))
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.end() if whole else events
+    events: list[Event] = []
+    for piece in pieces:
+        decoder.feed(piece, events)
+    if whole:
+        decoder.end(events)
+    return events
 
 
 @EVERY
@@ -125,6 +129,11 @@ def test_an_answer_without_its_end_is_broken(dialect: str, body: bytes) -> None:
         ("anthropic", named({"type": "error", "error": {"type": "rate_limit_error", "message": "x"}}), Throttled),
         ("gemini", sse({"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}), Overloaded),
         ("gemini", sse({"error": {"code": 429, "message": "x", "status": "RESOURCE_EXHAUSTED"}}), Throttled),
+        (
+            "gemini",
+            sse({"error": {"code": 429, "message": "x", "details": [{"violations": [{"quotaId": "CallsPerDay"}]}]}}),
+            QuotaSpent,
+        ),
         ("ollama", lines({"error": "the runner has ended"}), ServerError),
     ],
 )

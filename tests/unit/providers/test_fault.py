@@ -54,6 +54,12 @@ PER_DAY = {
     "violations": [{"quotaId": "RequestsPerDayPerProject"}],
 }
 PER_MINUTE = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "RequestsPerMinute"}]}
+LIMIT_PER_DAY = {
+    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+    "reason": "RATE_LIMIT_EXCEEDED",
+    "metadata": {"service": "aiplatform.googleapis.com", "quota_limit": "RequestsPerDayPerProject"},
+}
+RETRY_SOON = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17s"}
 BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
 
 
@@ -109,6 +115,9 @@ BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_K
         ("gemini", 403, gemini(403, "PERMISSION_DENIED"), BadCredentials),
         ("gemini", 429, gemini(429, "RESOURCE_EXHAUSTED", PER_MINUTE), Throttled),
         ("gemini", 429, gemini(429, "RESOURCE_EXHAUSTED", PER_DAY), QuotaSpent),
+        ("gemini", 429, gemini(429, "RESOURCE_EXHAUSTED", PER_MINUTE, PER_DAY, RETRY_SOON), QuotaSpent),
+        ("gemini", 429, gemini(429, "RESOURCE_EXHAUSTED", LIMIT_PER_DAY), QuotaSpent),
+        ("gemini", 429, gemini(429, "x", message="Quota exceeded: requests_per_day_per_model"), QuotaSpent),
         ("gemini", 402, gemini(402, "FAILED_PRECONDITION"), QuotaSpent),
         ("gemini", 503, gemini(503, "UNAVAILABLE"), Overloaded),
         ("gemini", 500, gemini(500, "INTERNAL"), ServerError),
