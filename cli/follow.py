@@ -83,7 +83,7 @@ def _rows(step: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
             "",
             "",
             took,
-            f"({one['cost_usd']})",
+            f"({show.dollars(one['cost_usd'])})",
         )
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from typer.testing import CliRunner, Result
 
-from cli.embedded import Stack
+from cli.main import app
 
 GOBLIN = [sys.executable, "-P", "-m", "cli.main"]
 PATIENCE_S = 60
@@ -34,6 +35,11 @@ def command(servers: dict[str, str], *arguments: str) -> "Iterator[subprocess.Po
         process.terminate()
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
+
+
+def goblin(servers: dict[str, str], *arguments: str) -> Result:
+    """A command that ends by itself, in this process."""
+    return CliRunner().invoke(app, list(arguments), env=servers)
 
 
 def status(url: str, **headers: str) -> int:
@@ -74,29 +80,23 @@ def test_nobody_sees_flower_without_the_password_that_it_made(servers: dict[str,
         assert status(url, Authorization="Basic " + b64encode(f"goblin:{password}".encode()).decode()) == 200
 
 
-def test_a_database_is_migrated_once_and_said_to_be_there(stack: Stack, servers: dict[str, str]) -> None:
-    done = subprocess.run([*GOBLIN, "migrate"], env=servers, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.stdout.startswith("the database is at 0")
+def test_a_database_is_migrated_once_and_said_to_be_there(servers: dict[str, str]) -> None:
+    assert goblin(servers, "migrate").stdout.startswith("the database is at 0")
 
 
 def test_a_database_that_is_not_there_is_one_line_with_the_cure(servers: dict[str, str]) -> None:
-    away = {**servers, "DATABASE_URL": "postgresql://127.0.0.1:9/none"}
-    done = subprocess.run([*GOBLIN, "migrate"], env=away, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 1
+    done = goblin({**servers, "DATABASE_URL": "postgresql://127.0.0.1:9/none"}, "migrate")
+    assert done.exit_code == 1
     assert len(done.stderr.splitlines()) == 1
     assert "DATABASE_URL" in done.stderr
 
 
 def test_keys_are_made_listed_and_revoked_on_the_database_itself(servers: dict[str, str]) -> None:
-    def keys(*arguments: str) -> str:
-        done = subprocess.run([*GOBLIN, "keys", *arguments], env=servers, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    secret = keys("create", "mine").strip()
+    secret = goblin(servers, "keys", "create", "mine").stdout.strip()
     assert secret.startswith("gob_")
-    assert secret not in keys("list")
-    keys("revoke", "mine")
-    (row,) = json.loads(keys("list", "--json"))
+    assert secret not in goblin(servers, "keys", "list").output
+    assert goblin(servers, "keys", "create", "mine").exit_code == 2
+    assert goblin(servers, "keys", "revoke", "mine").exit_code == 0
+    (row,) = json.loads(goblin(servers, "keys", "list", "--json").stdout)
     assert row["name"] == "mine"
     assert row["revoked_at"]
