@@ -12,20 +12,43 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from goblin.errors import ConfigError
+from goblin.money import from_usd
 
 TaskClass = Literal["fast", "reasoning"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_ENVIRONMENT = {
+    "DATABASE_URL": ("database_url",),
+    "REDIS_URL": ("redis_url",),
+    "LOG_LEVEL": ("log_level",),
+    "GOBLIN_HOME": ("home",),
+    "GOBLIN_HOST": ("server", "host"),
+    "GOBLIN_PORT": ("server", "port"),
+    "GOBLIN_CONCURRENCY": ("worker", "concurrency"),
+}
+
+
+def _money(usd: str | float) -> str | float:
+    if from_usd(usd) < 0:
+        raise ValueError("an amount of money cannot be negative")
+    return usd
+
+
+Usd: TypeAlias = Annotated[str | float, AfterValidator(_money)]
+LogLevel: TypeAlias = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
+]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSettings(Section):
@@ -35,9 +58,9 @@ class ModelSettings(Section):
     context: int | None = Field(None, gt=0, description="context window in tokens")
     max_output: int | None = Field(None, gt=0, description="largest answer in tokens")
     classes: tuple[TaskClass, ...] | None = None
-    input_usd_mtok: str | float | None = None
-    output_usd_mtok: str | float | None = None
-    cached_input_usd_mtok: str | float | None = None
+    input_usd_mtok: Usd | None = None
+    output_usd_mtok: Usd | None = None
+    cached_input_usd_mtok: Usd | None = None
 
 
 class ProviderSettings(Section):
@@ -50,9 +73,9 @@ class ProviderSettings(Section):
     models: tuple[str | ModelSettings, ...] | None = None
     priority: int | None = Field(None, ge=1, description="1 is preferred among equals")
     cost_per_token: float | None = Field(None, ge=0, description="USD for any token, in or out; 0 = free")
-    input_usd_mtok: str | float | None = None
-    output_usd_mtok: str | float | None = None
-    cached_input_usd_mtok: str | float | None = None
+    input_usd_mtok: Usd | None = None
+    output_usd_mtok: Usd | None = None
+    cached_input_usd_mtok: Usd | None = None
     max_tokens: int | None = Field(None, gt=0, description="context length in tokens")
     timeout: float | None = Field(None, gt=0, description="seconds for a whole call")
     connect_timeout: float | None = Field(None, gt=0)
@@ -74,8 +97,8 @@ class Weights(Section):
 
 
 class RoutingSettings(Section):
-    budget_hourly: str | float = "10"
-    budget_daily: str | float = "50"
+    budget_hourly: Usd = "10"
+    budget_daily: Usd = "50"
     prefer_local: bool = False
     circuit_breaker_threshold: float = Field(0.8, gt=0, le=1)
     health_check_interval: float = Field(60, gt=0, description="seconds")
@@ -124,7 +147,7 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     home: Path = Path("~/.local/share/goblin")
     catalog: Path | None = Field(None, description="a folder of the operator's own provider files")
 
@@ -154,7 +177,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from error
+        raise ConfigError(_explain(error, path, env)) from None  # its text quotes what was given, secrets too
     _check_names(settings)
     return settings
 
@@ -179,17 +202,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _expand(value: Any, env: Mapping[str, str]) -> Any:
-    """Replace ${NAME}; a value that is nothing but an unset reference becomes absent."""
+    """Replace ${NAME}; a value that refers to what is not set becomes absent."""
     if isinstance(value, dict):
         expanded = {key: _expand(item, env) for key, item in value.items()}
         return {key: item for key, item in expanded.items() if item is not None}
     if isinstance(value, list):
-        return [_expand(item, env) for item in value]
+        return [expanded for item in value if (expanded := _expand(item, env)) is not None]
     if not isinstance(value, str):
         return value
-    if (whole := _REFERENCE.fullmatch(value)) is not None:
-        return env.get(whole[1]) or None
-    return _REFERENCE.sub(lambda match: env.get(match[1], ""), value)
+    if not all(env.get(name) for name in _REFERENCE.findall(value)):
+        return None
+    return _REFERENCE.sub(lambda match: env[match[1]], value)
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,15 +225,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for name, path in (
-        ("DATABASE_URL", ("database_url",)),
-        ("REDIS_URL", ("redis_url",)),
-        ("LOG_LEVEL", ("log_level",)),
-        ("GOBLIN_HOME", ("home",)),
-        ("GOBLIN_HOST", ("server", "host")),
-        ("GOBLIN_PORT", ("server", "port")),
-        ("GOBLIN_CONCURRENCY", ("worker", "concurrency")),
-    ):
+    for name, path in _ENVIRONMENT.items():
         if value := env.get(name):
             branch = tree
             for key in path[:-1]:
@@ -227,22 +242,27 @@ def _check_names(settings: Settings) -> None:
             raise ConfigError(f"{name!r} cannot be a name: use at most 30 letters, digits, _ and -")
     url = settings.database_url.get_secret_value() if settings.database_url else "postgresql:"
     if not url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
-        kind = url.split(":", 1)[0]
+        scheme, found, _ = url.partition("://")
         raise ConfigError(
-            f"DATABASE_URL names {kind!r}: only PostgreSQL is supported (postgresql://user@host/database)"
+            f"DATABASE_URL {f'names {scheme!r}' if found else 'is not a URL'}: only PostgreSQL is supported; write"
+            " postgresql://user@host/database, or leave it out and use `goblin up`, which brings its own"
         )
 
 
-def _explain(error: ValidationError, path: Path | None) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+def _explain(error: ValidationError, path: Path | None, env: Mapping[str, str]) -> str:
+    first = max(error.errors(), key=lambda one: len(one["loc"]))  # of what a value may be, that which it resembles most
+    reason = first["msg"].removeprefix("Value error, ")
+    variable = next((name for name, loc in _ENVIRONMENT.items() if loc == first["loc"] and env.get(name)), None)
+    if variable is not None:
+        return f"{variable}: {reason}"
+    where = ".".join(str(part) for part in first["loc"] if part not in {"str", "float", ModelSettings.__name__})
     place = f"{path}: " if path else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         near = difflib.get_close_matches(key, sorted(_keys(Settings)), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         return f"{place}unknown key {where}{hint}"
-    return f"{place}{where}: {first['msg']}"
+    return f"{place}{where}: {reason}"
 
 
 def _keys(section: type[BaseModel]) -> Iterator[str]:
