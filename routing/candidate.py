@@ -3,10 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from providers.registry import Model, Provider
-
 from goblin.settings import TaskClass
 from providers.price import Price, worst_case
+from providers.registry import Model, Provider
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from providers.registry import Registry
-
 from goblin.errors import NoCandidate
 from goblin.settings import RoutingSettings
 from routing.candidate import Need, eligible
 from routing.health import EMPTY, Health
+from routing.offers import Offers
 from routing.score import Ranked, rank
 
 
@@ -43,15 +42,15 @@ class Route:
 
 
 class Router:
-    def __init__(self, registry: Registry, settings: RoutingSettings, health: Health | None = None) -> None:
-        self._registry = registry
+    def __init__(self, offers: Offers, settings: RoutingSettings, health: Health | None = None) -> None:
+        self._offers = offers
         self._settings = settings
         self._health = health
 
     def rank(self, need: Need) -> Route:
         """All that can serve the need now, best first; without `health` as the catalog's priors have it."""
         snapshot = self._health.snapshot() if self._health else EMPTY
-        candidates, refusals = eligible(self._registry.candidates(), need, snapshot.resting(time.time()))
+        candidates, refusals = eligible(self._offers.registry.candidates(), need, snapshot.resting(time.time()))
         ranked = rank(
             [(candidate, snapshot.measure(candidate)) for candidate in candidates],
             need,

@@ -44,7 +44,7 @@ class Recovery:
     lease: float  # seconds
 
     def go(self) -> bool:
-        """One pass, or False when another scheduler is at it. Raises Unavailable when a part is away: try again later."""
+        """One pass, or False when another scheduler is at it. Raises Unavailable while a part is away."""
         with marks.duty(self.ledger, "recover") as is_mine:
             if is_mine:
                 self._pass()
