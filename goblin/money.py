@@ -8,6 +8,7 @@ NanoUsd = NewType("NanoUsd", int)
 
 NANO = 10**9
 MILLION = 10**6
+MOST = 2**53  # what a double counts exactly, nine million dollars: no budget may be larger
 
 
 def from_usd(usd: Decimal | str | int | float) -> NanoUsd:

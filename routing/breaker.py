@@ -1,0 +1,97 @@
+"""Breakers as the fleet shares them: what an error tells them, and when they open. The state itself lives in Redis.
+
+    closed ──(failure rate ≥ threshold, or a refused key)──> open ──(rest is over)──> half open: one probe at a time
+      ^                                                        ^                           │
+      └──── ramp: 1, 2, 4, … calls, doubled every 3 s <─(good)─│───────────────(bad)───────┘
+
+A provider's breaker stands for its key, a candidate's for one model of it; both count every outcome. Every change of
+state begins a new generation, and an answer to a call of an older one changes nothing. A rest doubles with every
+opening in a row. A cooldown (the vendor said when to come back) is not a failure and leaves the state as it is.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from goblin.errors import Breaker, GoblinError
+
+REST_OF_KEY_MS = 300_000  # a wrong key or an empty account does not mend itself in a moment
+REST_OF_THROTTLE_MS = 5_000  # when the vendor names no delay
+LEARNED_MS = 600_000  # that a limit told by the vendor is believed
+
+
+class Verdict(StrEnum):
+    GOOD = "good"
+    BAD = "bad"
+    COOL = "cool"
+    OPEN = "open"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """When a breaker opens and for how long. Times in milliseconds; the rate is that of the last one to two periods."""
+
+    threshold: float = 0.8
+    samples: int = 5
+    period_ms: int = 30_000
+    rest_base_ms: int = 15_000
+    rest_max_ms: int = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the vendor's headers say: its limits per minute (0 = not said), and for how long nothing is left (ms)."""
+
+    requests: int = 0
+    tokens: int = 0
+    empty_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The end of a call, as the breakers need it."""
+
+    verdict: Verdict
+    rest_ms: int = 0
+    reason: str = ""
+    told: Told = Told()
+
+
+def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
+    """What a call that ended so says. None: it succeeded. What is not the provider's doing says nothing."""
+    if error is None:
+        if told.empty_ms:
+            return Seen(Verdict.COOL, told.empty_ms, "its limit is used up for now", told)
+        return Seen(Verdict.GOOD, told=told)
+    reason = error.message[:200]
+    match error.breaker:
+        case Breaker.OPEN:
+            return Seen(Verdict.OPEN, REST_OF_KEY_MS, reason, told)
+        case Breaker.COOL:
+            after_ms = REST_OF_THROTTLE_MS if error.retry_after is None else round(error.retry_after * 1000)
+            return Seen(Verdict.COOL, max(after_ms, told.empty_ms), reason, told)
+        case Breaker.COUNT:
+            return Seen(Verdict.BAD, reason=f"fails too often, last: {reason}", told=told)
+        case Breaker.IGNORE:
+            return Seen(Verdict.NONE, reason=reason, told=told)
+
+
+def as_ask(attempt: str, provider: str, candidate: str, outcome: Seen, knobs: Knobs) -> dict[str, Any]:
+    """The value that the verb `judge` takes."""
+    return {
+        "attempt": attempt,
+        "provider": provider,
+        "candidate": candidate,
+        "verdict": outcome.verdict,
+        "rest_ms": outcome.rest_ms,
+        "reason": outcome.reason,
+        "threshold": knobs.threshold,
+        "samples": knobs.samples,
+        "period_ms": knobs.period_ms,
+        "rest_base_ms": knobs.rest_base_ms,
+        "rest_max_ms": knobs.rest_max_ms,
+        "learned_requests": outcome.told.requests,
+        "learned_tokens": outcome.told.tokens,
+        "learned_ms": LEARNED_MS,
+    }

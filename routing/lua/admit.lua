@@ -1,0 +1,149 @@
+-- Take everything that a call needs for the first candidate that has room, or nothing at all.
+-- KEYS[1] prefix, with its hash tag; every key is below it
+-- ARGV[1] JSON: attempt; span (ms that a window counts); budgets [[name, limit nano-dollars, window ms or 0, idle ms or 0]…];
+--   candidates [{provider, candidate, amount (nano-dollars), tokens, is_counted_on_arrival, slot_ms, concurrency or 0,
+--   rpm, tpm (0 = none), request_burst, token_burst (ms of the pace), budgets as above}…] in order of preference.
+--   A limit and a sum of money is exact up to 2^53.
+-- RETURNS {"rebuilding"}
+--      or {"admitted", place of the candidate from 0, admitted at (Unix ms), generation, 1 when it is a probe}
+--      or {"refused", then for each candidate: reason, ms to wait (-1: not known), what is short}
+-- Asked again for an attempt that holds already, it answers as before: an answer may be lost on its way.
+local root, generation = generation_root()
+if not root then return {"rebuilding"} end
+local ask = cjson.decode(ARGV[1])
+local now = now_ms()
+
+local held = redis.call("GET", root .. "hold:" .. ask.attempt)
+if held and held ~= "settled" then
+  local record = cjson.decode(held)
+  for place, one in ipairs(ask.candidates) do
+    if one.candidate == record.candidate then
+      return {"admitted", place - 1, record.at, generation, record.is_probe and 1 or 0}
+    end
+  end
+end
+
+local read = {}
+local function budget_of(line)
+  local name, limit, window, idle = line[1], line[2], line[3], line[4]
+  local start = window > 0 and math.floor(now / window) * window or 0
+  if window > 0 then name = name .. "@" .. whole(start / 1000) end
+  if not read[name] then
+    local known = redis.call("HMGET", root .. "budget:" .. name, "spent", "held")
+    read[name] = {
+      name = name, limit = limit, idle = idle, ends = window > 0 and start + window or 0, is_new = not known[2],
+      spent = tonumber(known[1]) or 0, held = tonumber(known[2]) or 0,
+    }
+  end
+  return read[name]
+end
+
+local function each_budget(one, visit)
+  for _, lines in ipairs({ask.budgets, one.budgets}) do
+    for _, line in ipairs(lines) do visit(budget_of(line)) end
+  end
+end
+
+-- "budget": what is spent leaves no room; "held": room may come back when other calls settle for less
+local function money_refusal(one)
+  local reason, wait, short = nil, -1, ""
+  if one.amount == 0 then return nil end
+  each_budget(one, function(budget)
+    -- subtracted, because a sum past 2^53 would be rounded
+    local left = budget.limit - budget.spent
+    local is_spent = one.amount > left
+    if (is_spent and reason ~= "budget") or (not reason and one.amount > left - budget.held) then
+      reason, short = is_spent and "budget" or "held", budget.name
+      wait = budget.ends > 0 and budget.ends - now or -1
+    end
+  end)
+  return reason, wait, short
+end
+
+local function windows_of(one, breaker)
+  local windows = {}
+  if one.rpm > 0 or one.tpm > 0 then windows[1] = {name = one.provider, limits = one} end
+  if breaker.learned_until > now then
+    windows[#windows + 1] = {name = one.candidate, limits = {
+      rpm = breaker.learned_requests, tpm = breaker.learned_tokens,
+      request_burst = one.request_burst, token_burst = one.token_burst,
+    }}
+  end
+  return windows
+end
+
+local function refusal_of(one)
+  one.breakers = {read_breaker(one.provider), read_breaker(one.candidate)}
+  for place, breaker in ipairs(one.breakers) do
+    local reason, wait = breaker_refusal(breaker, now)
+    if reason then return reason, wait, place == 1 and one.provider or one.candidate end
+  end
+  local reason, wait, short = money_refusal(one)
+  if reason then return reason, wait, short end
+  one.windows = windows_of(one, one.breakers[2])
+  for _, scope in ipairs(one.windows) do
+    scope.window = open_window(root .. "window:" .. scope.name, now, ask.span)
+    reason, wait = window_refusal(scope.window, scope.limits, one.tokens)
+    if reason then
+      save_window(scope.window)
+      return reason, wait, scope.name
+    end
+  end
+  if one.concurrency > 0 then
+    local slots = root .. "slots:" .. one.provider
+    redis.call("ZREMRANGEBYSCORE", slots, "-inf", now)
+    if redis.call("ZCARD", slots) >= one.concurrency then return "slots", -1, one.provider end
+  end
+end
+
+local function hold_money(one)
+  local names = {}
+  each_budget(one, function(budget)
+    local key = root .. "budget:" .. budget.name
+    redis.call("HSET", key, "held", whole(budget.held + one.amount), "limit", whole(budget.limit))
+    if budget.idle > 0 then
+      redis.call("PEXPIRE", key, budget.idle)
+    elseif budget.is_new then
+      -- kept a day beyond its end, for calls that settle late and for whoever looks back
+      if budget.ends > 0 then redis.call("PEXPIREAT", key, budget.ends + 86400000) end
+      redis.call("ZADD", root .. "budgets", budget.ends > 0 and budget.ends or "+inf", budget.name)
+    end
+    names[#names + 1] = budget.name
+  end)
+  return names
+end
+
+local function take(one)
+  local is_probe = false
+  for _, breaker in ipairs(one.breakers) do
+    if pass_breaker(breaker, now, ask.attempt, one.slot_ms) then is_probe = true end
+  end
+  local scopes = {}
+  for _, scope in ipairs(one.windows) do
+    take_window(scope.window, scope.limits, one.tokens)
+    scopes[#scopes + 1] = {scope.name, scope.window.bucket, scope.limits.rpm, scope.limits.tpm}
+  end
+  if one.concurrency > 0 then redis.call("ZADD", root .. "slots:" .. one.provider, now + one.slot_ms, ask.attempt) end
+  local record = {
+    at = now, provider = one.provider, candidate = one.candidate, amount = whole(one.amount), tokens = one.tokens,
+    is_counted_on_arrival = one.is_counted_on_arrival, has_slot = one.concurrency > 0, is_probe = is_probe,
+    budgets = hold_money(one), windows = scopes, span = ask.span,
+    generations = {one.breakers[1].generation, one.breakers[2].generation},
+  }
+  redis.call("SET", root .. "hold:" .. ask.attempt, cjson.encode(record))
+  redis.call("ZADD", root .. "holds", now, ask.attempt)
+  return is_probe
+end
+
+local answer = {"refused"}
+for place, one in ipairs(ask.candidates) do
+  local reason, wait, short = refusal_of(one)
+  if not reason then
+    local is_probe = take(one)
+    return {"admitted", place - 1, now, generation, is_probe and 1 or 0}
+  end
+  answer[#answer + 1] = reason
+  answer[#answer + 1] = wait
+  answer[#answer + 1] = short
+end
+return answer

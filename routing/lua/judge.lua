@@ -1,0 +1,100 @@
+-- What the end of a call tells the breakers of its provider and its candidate.
+-- KEYS[1] prefix
+-- ARGV[1] JSON: attempt ("" = a call that was not admitted, such as a check); provider; candidate;
+--   verdict: good | bad (a failure in the rate) | cool (leave the candidate alone for rest_ms) | open (open the whole
+--   key for rest_ms) | none (says nothing); rest_ms; reason; threshold (failure rate, 0..1) and samples that open;
+--   period_ms of the rate; rest_base_ms, doubled by every opening in a row up to rest_max_ms;
+--   learned_requests, learned_tokens (per minute, 0 = not told) and learned_ms that they are believed
+-- RETURNS names and what became of them: {name, "opened" | "closed" | "cooled", …}
+-- A call admitted before a breaker changed its state says nothing about the new one.
+local ask = cjson.decode(ARGV[1])
+local now = now_ms()
+local changes = {}
+
+local function note(name, what, until_ms)
+  changes[#changes + 1] = name
+  changes[#changes + 1] = what
+  if until_ms then
+    redis.call("HSET", KEYS[1] .. ":rests", name, whole(until_ms) .. " " .. ask.reason)
+  else
+    redis.call("HDEL", KEYS[1] .. ":rests", name)
+  end
+end
+
+local function generations_seen()
+  if ask.attempt == "" then return nil end
+  local root = generation_root()
+  local held = root and redis.call("GET", root .. "hold:" .. ask.attempt)
+  if not held or held == "settled" then return {-1, -1} end
+  return cjson.decode(held).generations
+end
+
+local function trip(name, breaker, rest)
+  local streak = tonumber(redis.call("HGET", breaker.key, "streak") or 0)
+  rest = rest or math.min(ask.rest_base_ms * 2 ^ streak, ask.rest_max_ms)
+  redis.call("HDEL", breaker.key, "probe", "probe_until", "ramp", "let", "ok", "bad", "ok_before", "bad_before", "start")
+  redis.call("HSET", breaker.key, "state", "open", "until", now + rest, "streak", streak + 1,
+    "generation", breaker.generation + 1)
+  note(name, "opened", now + rest)
+end
+
+local function close(name, breaker)
+  redis.call("HDEL", breaker.key, "until", "probe", "probe_until")
+  redis.call("HSET", breaker.key, "state", "closed", "ramp", now, "let", 0, "generation", breaker.generation + 1)
+  note(name, "closed")
+end
+
+-- Counts an outcome; RETURNS true when the failure rate of this period and the one before it is too high.
+local function is_too_bad(breaker, verdict)
+  local known = redis.call("HMGET", breaker.key, "start", "ok", "bad", "ok_before", "bad_before")
+  local start = tonumber(known[1]) or now
+  local ok, bad = tonumber(known[2]) or 0, tonumber(known[3]) or 0
+  local ok_before, bad_before = tonumber(known[4]) or 0, tonumber(known[5]) or 0
+  if now - start >= 2 * ask.period_ms then
+    start, ok, bad, ok_before, bad_before = now, 0, 0, 0, 0
+  elseif now - start >= ask.period_ms then
+    start, ok, bad, ok_before, bad_before = start + ask.period_ms, 0, 0, ok, bad
+  end
+  if verdict == "good" then ok = ok + 1 else bad = bad + 1 end
+  redis.call("HSET", breaker.key, "start", start, "ok", ok, "bad", bad, "ok_before", ok_before, "bad_before", bad_before)
+  local failures, calls = bad + bad_before, ok + bad + ok_before + bad_before
+  return verdict == "bad" and calls >= ask.samples and failures >= ask.threshold * calls
+end
+
+local function judge_closed(name, breaker, verdict)
+  if verdict == "open" then return trip(name, breaker, ask.rest_ms) end
+  if (verdict == "good" or verdict == "bad") and is_too_bad(breaker, verdict) then trip(name, breaker) end
+end
+
+-- Only the probe has a say, and only once the rest is over.
+local function judge_open(name, breaker, verdict)
+  if breaker.until_ms > now or (ask.attempt ~= "" and breaker.probe ~= ask.attempt) then return end
+  if verdict == "good" then
+    close(name, breaker)
+  elseif verdict == "bad" or verdict == "open" then
+    trip(name, breaker, verdict == "open" and ask.rest_ms or nil)
+  else
+    redis.call("HDEL", breaker.key, "probe", "probe_until")
+  end
+end
+
+local seen = generations_seen()
+for place, name in ipairs({ask.provider, ask.candidate}) do
+  local breaker = read_breaker(name)
+  -- a key that is refused says nothing about one of its models
+  local verdict = ask.verdict
+  if place == 2 and verdict == "open" then verdict = "none" end
+  if not seen or seen[place] == breaker.generation then
+    if breaker.is_open then judge_open(name, breaker, verdict) else judge_closed(name, breaker, verdict) end
+  end
+  if place == 2 and verdict == "cool" and now + ask.rest_ms > breaker.cool then
+    redis.call("HSET", breaker.key, "cool", now + ask.rest_ms)
+    note(name, "cooled", now + ask.rest_ms)
+  end
+  if place == 2 and (ask.learned_requests > 0 or ask.learned_tokens > 0) then
+    redis.call("HSET", breaker.key, "learned_requests", ask.learned_requests, "learned_tokens", ask.learned_tokens,
+      "learned_until", now + ask.learned_ms)
+  end
+  redis.call("PEXPIRE", breaker.key, 86400000)
+end
+return changes

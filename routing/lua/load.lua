@@ -1,0 +1,47 @@
+-- Counters of a generation that nobody uses yet, as the ledger knows them.
+-- KEYS[1] prefix
+-- ARGV[1] JSON: generation; span (ms that a window counts);
+--   spent [[budget, nano-dollars, ends (Unix ms, 0 = never), idle ms or 0]…];
+--   holds [{attempt, at (admitted, Unix ms), provider, candidate, amount, tokens, slot_until (Unix ms),
+--     budgets [[name, ends, idle]…]}…]: attempts that are open;
+--   calls [[provider, at (Unix ms), tokens]…]: whatever was admitted within the span, oldest first. They keep their
+--     reservations until they leave the window: for a minute the sum is too high, never too low.
+-- RETURNS the number of holds
+local ask = cjson.decode(ARGV[1])
+local root = KEYS[1] .. ":" .. ask.generation .. ":"
+
+local function open_budget(name, ends, idle)
+  local key = root .. "budget:" .. name
+  redis.call("HSETNX", key, "held", 0)
+  if idle > 0 then
+    redis.call("PEXPIRE", key, idle)
+  else
+    if ends > 0 then redis.call("PEXPIREAT", key, ends + 86400000) end
+    redis.call("ZADD", root .. "budgets", ends > 0 and ends or "+inf", name)
+  end
+  return key
+end
+
+for _, line in ipairs(ask.spent) do
+  redis.call("HINCRBY", open_budget(line[1], line[3], line[4]), "spent", line[2])
+end
+for _, line in ipairs(ask.calls) do
+  local window = open_window(root .. "window:" .. line[1], line[2], ask.span)
+  count(window, window.bucket, 1, line[3])
+  save_window(window)
+end
+for _, one in ipairs(ask.holds) do
+  local names = {}
+  for _, line in ipairs(one.budgets) do
+    redis.call("HINCRBY", open_budget(line[1], line[2], line[3]), "held", one.amount)
+    names[#names + 1] = line[1]
+  end
+  redis.call("ZADD", root .. "slots:" .. one.provider, one.slot_until, one.attempt)
+  redis.call("SET", root .. "hold:" .. one.attempt, cjson.encode({
+    at = one.at, provider = one.provider, candidate = one.candidate, amount = whole(one.amount), tokens = one.tokens,
+    is_counted_on_arrival = true, has_slot = true, is_probe = false, budgets = names, windows = {},
+    span = ask.span, generations = {-1, -1},
+  }))
+  redis.call("ZADD", root .. "holds", one.at, one.attempt)
+end
+return #ask.holds

@@ -1,0 +1,53 @@
+-- The breaker of a provider's key or of one candidate, shared by the fleet.
+-- Hash: state (closed | open; open past `until` is half open), generation (grows with every change of state), until ms,
+-- streak (openings in a row), probe (the attempt let through) and probe_until ms, ramp ms (recovered at) and let (calls
+-- since), cool ms (left alone until), ok/bad and ok_before/bad_before (outcomes of this period and the one before it),
+-- start ms (of this period), learned_requests, learned_tokens and learned_until ms (limits that the vendor told).
+local RAMP_STEP, RAMP_STEPS = 3000, 10 -- 1, 2, 4, … calls in all, doubled every step; open wide after the last
+
+local function read_breaker(name)
+  local key = KEYS[1] .. ":breaker:" .. name
+  local known = redis.call("HMGET", key, "state", "generation", "until", "probe", "probe_until", "ramp", "let", "cool",
+    "learned_requests", "learned_tokens", "learned_until")
+  return {
+    key = key, is_open = known[1] == "open", generation = tonumber(known[2]) or 0,
+    until_ms = tonumber(known[3]) or 0, probe = known[4] or "", probe_until = tonumber(known[5]) or 0,
+    ramp = tonumber(known[6]) or 0, let = tonumber(known[7]) or 0, cool = tonumber(known[8]) or 0,
+    learned_requests = tonumber(known[9]) or 0, learned_tokens = tonumber(known[10]) or 0,
+    learned_until = tonumber(known[11]) or 0,
+  }
+end
+
+local function ramp_step(breaker, now)
+  return math.max(0, math.floor((now - breaker.ramp) / RAMP_STEP))
+end
+
+-- RETURNS nothing when a call may pass, else the reason and the ms to wait (-1: not known)
+local function breaker_refusal(breaker, now)
+  if breaker.cool > now then return "cooling", breaker.cool - now end
+  if breaker.is_open then
+    if breaker.until_ms > now then return "open", breaker.until_ms - now end
+    if breaker.probe ~= "" and breaker.probe_until > now then return "probing", -1 end
+  elseif breaker.ramp > 0 then
+    local step = ramp_step(breaker, now)
+    if step < RAMP_STEPS and breaker.let >= 2 ^ step then
+      return "ramp", breaker.ramp + (step + 1) * RAMP_STEP - now
+    end
+  end
+end
+
+-- RETURNS true when the call is the probe
+local function pass_breaker(breaker, now, attempt, probe_ms)
+  if breaker.is_open then
+    redis.call("HSET", breaker.key, "probe", attempt, "probe_until", now + probe_ms)
+    return true
+  end
+  if breaker.ramp > 0 then
+    if ramp_step(breaker, now) < RAMP_STEPS then
+      redis.call("HINCRBY", breaker.key, "let", 1)
+    else
+      redis.call("HDEL", breaker.key, "ramp", "let", "streak")
+    end
+  end
+  return false
+end

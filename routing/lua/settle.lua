@@ -1,0 +1,37 @@
+-- A call has ended: its hold becomes the money really spent, and the windows learn what was really used.
+-- KEYS[1] prefix
+-- ARGV[1] JSON: attempt; amount (nano-dollars); input, output (tokens); generation of its admission; budgets (names)
+--   The last two matter only when the record was lost: under the same generation nobody has counted the amount yet,
+--   so the named budgets take it; under a later one the rebuild has, or found the attempt open and made its record.
+-- RETURNS {"rebuilding" | "settled" | "again" (was settled before) | "added" (record lost) | "counted" (by the rebuild),
+--          then the budgets that have just passed 80 %}
+local root, generation = generation_root()
+if not root then return {"rebuilding"} end
+local ask = cjson.decode(ARGV[1])
+local now = now_ms()
+local held = redis.call("GET", root .. "hold:" .. ask.attempt)
+if held == "settled" then return {"again"} end
+if not held then
+  if ask.generation ~= generation then return {"counted"} end
+  for _, name in ipairs(ask.budgets) do
+    local key = root .. "budget:" .. name
+    redis.call("HINCRBY", key, "spent", ask.amount)
+    if string.find(name, "@", 1, true) and redis.call("PTTL", key) < 0 then redis.call("PEXPIRE", key, 172800000) end
+  end
+  close_hold(root, ask.attempt)
+  return {"added"}
+end
+local record = cjson.decode(held)
+if not record.is_counted_on_arrival then
+  -- input counts when the call was made, output at the latest when it ended
+  for _, scope in ipairs(record.windows) do
+    local window = open_window(root .. "window:" .. scope[1], now, record.span)
+    count(window, scope[2], 0, ask.input - record.tokens)
+    count(window, window.bucket, 0, ask.output)
+    if scope[4] > 0 then
+      window.token_tat = window.token_tat + (ask.input + ask.output - record.tokens) * record.span / scope[4]
+    end
+    save_window(window)
+  end
+end
+return {"settled", unpack(give_back(root, ask.attempt, record, ask.amount))}

@@ -1,0 +1,75 @@
+"""Runs the verbs in routing/lua: one round trip each, or many in one pipeline. The scripts are the contract.
+
+A verb is its own file after the parts that it shares with others. It takes one JSON value and answers a flat list.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+from goblin.kv import outages
+
+PREFIX = "{goblin}"  # a hash tag: in a cluster all keys live on one node, as one decision needs them
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "admit": ("generation", "window", "breaker"),
+    "settle": ("generation", "window", "hold"),
+    "release": ("generation", "window", "breaker", "hold"),
+    "judge": ("generation", "breaker"),
+    "load": ("generation", "window"),
+}
+
+
+@cache
+def source(path: str) -> str:
+    return files("routing").joinpath(f"lua/{path}.lua").read_text()
+
+
+class Scripts:
+    """The verbs on one Redis. `clock` is the Lua text that defines `now_ms()`: the server's own clock if not given."""
+
+    def __init__(self, client: redis.Redis, *, prefix: str = PREFIX, clock: str | None = None) -> None:
+        self.client = client
+        self.prefix = prefix
+        clock = source("part/clock") if clock is None else clock
+        self._texts = {
+            verb: "\n".join([clock, *(source(f"part/{part}") for part in parts), source(verb)])
+            for verb, parts in PARTS.items()
+        }
+        self._digests = {verb: hashlib.sha1(text.encode()).hexdigest() for verb, text in self._texts.items()}
+
+    def run(self, verb: str, value: Mapping[str, Any]) -> list[Any]:
+        """One verb in one round trip. Raises Unavailable when Redis cannot be reached."""
+        (answer,) = self.run_all([(verb, value)])
+        return answer
+
+    def run_all(self, verbs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Any]]:
+        """Several verbs in order and in one round trip; each is atomic, all together are not."""
+        with outages():
+            try:
+                return self._send(verbs)
+            except NoScriptError:  # Redis was restarted, or its scripts were flushed: nothing has run
+                self._load()
+                return self._send(verbs)
+
+    def _send(self, verbs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Any]]:
+        if len(verbs) == 1:
+            verb, value = verbs[0]
+            return [self.client.evalsha(self._digests[verb], 1, self.prefix, _json(value))]
+        pipe = self.client.pipeline(transaction=False)
+        for verb, value in verbs:
+            pipe.evalsha(self._digests[verb], 1, self.prefix, _json(value))
+        return list(pipe.execute())
+
+    def _load(self) -> None:
+        for text in self._texts.values():
+            self.client.script_load(text)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,101 @@
+"""Values for the verbs of admission, and a Redis whose verbs read the time from a key."""
+
+import time
+from typing import Any
+
+import redis
+
+from goblin import kv
+from routing.script import Scripts
+from tests.fakes.admission import Twin
+
+CLOCK = 'local function now_ms() return tonumber(redis.call("GET", KEYS[1] .. ":clock")) end'
+DAY_MS = 86_400_000
+NOON = (time.time_ns() // 1_000_000 // DAY_MS + 1) * DAY_MS + DAY_MS // 2  # tomorrow's, so that Redis forgets nothing
+SPAN = 60_500
+
+
+def place(candidate: str = "near/small", amount: int = 100, **fields: Any) -> dict[str, Any]:
+    made = {
+        "provider": candidate.partition("/")[0],
+        "candidate": candidate,
+        "amount": amount,
+        "tokens": 10,
+        "is_counted_on_arrival": False,
+        "slot_ms": 30_000,
+        "concurrency": 0,
+        "rpm": 0,
+        "tpm": 0,
+        "request_burst": 60_500,
+        "token_burst": 60_500,
+        "budgets": [],
+    }
+    return made | fields
+
+
+def ask(attempt: str, *places: dict[str, Any], budgets: list[list[Any]] | None = None) -> dict[str, Any]:
+    return {"attempt": attempt, "span": SPAN, "budgets": budgets or [], "candidates": list(places) or [place()]}
+
+
+def end(attempt: str, amount: int = 60, **fields: Any) -> dict[str, Any]:
+    made = {"attempt": attempt, "amount": amount, "input": 4, "output": 3, "generation": "1", "budgets": []}
+    return made | fields
+
+
+def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fields: Any) -> dict[str, Any]:
+    made = {
+        "attempt": attempt,
+        "provider": candidate.partition("/")[0],
+        "candidate": candidate,
+        "verdict": verdict,
+        "rest_ms": 5000,
+        "reason": "so it is",
+        "threshold": 0.8,
+        "samples": 3,
+        "period_ms": 30_000,
+        "rest_base_ms": 4000,
+        "rest_max_ms": 10_000,
+        "learned_requests": 0,
+        "learned_tokens": 0,
+        "learned_ms": 600_000,
+    }
+    return made | fields
+
+
+class Both:
+    """The scripts and their twin at one time that stands still until it is moved."""
+
+    def __init__(self, redis_url: str, prefix: str = "{goblin}") -> None:
+        self.client: redis.Redis = kv.connect(redis_url)
+        self.scripts = Scripts(self.client, prefix=prefix, clock=CLOCK)
+        self.twin = Twin()
+        self.now = NOON
+        self.client.set(f"{prefix}:generation", "1")
+        self.move(0)
+
+    def move(self, ms: int) -> None:
+        self.now += ms
+        self.client.set(f"{self.scripts.prefix}:clock", self.now)
+
+    def run(self, verb: str, value: dict[str, Any]) -> list[Any]:
+        """The answer on which both agree."""
+        ours = self.scripts.run(verb, value)
+        theirs = self.twin.run(verb, value, self.now)
+        assert ours == theirs, f"{verb} {value}"
+        return ours
+
+    def compare(self) -> None:
+        """Both hold the same counts."""
+        root = f"{self.scripts.prefix}:1:"
+        for name, known in self.twin.budgets.items():
+            fields = self.client.hgetall(f"{root}budget:{name}")
+            assert (int(fields.get("spent", 0)), int(fields.get("held", 0))) == (known.spent, known.held), name
+        assert set(self.client.zrange(f"{root}holds", 0, -1)) == set(self.twin.records)
+        for name in self.twin.windows:
+            if fields := self.client.hgetall(f"{root}window:{name}"):
+                counts = {key: int(value) for key, value in fields.items() if key[1:].isdigit() and int(value)}
+                assert int(fields["requests"]) == sum(n for key, n in counts.items() if key[0] == "r")
+                assert int(fields["tokens"]) == sum(n for key, n in counts.items() if key[0] == "t")
+        for name, slots in self.twin.slots.items():
+            taken = self.client.zrangebyscore(f"{root}slots:{name}", f"({self.now}", "+inf")
+            assert set(taken) == {attempt for attempt, until in slots.items() if until > self.now}
