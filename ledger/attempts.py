@@ -102,6 +102,7 @@ class Closed:
     status: StepStatus
     open_steps: int
     epoch: int
+    cost: int  # nano-dollars of all calls of the step
     woken: tuple[Mapping[str, Any], ...]  # messages that waited for this step; none while it may still be called for
 
 
@@ -236,14 +237,10 @@ def park(ledger: Ledger, run: uuid.UUID, idx: int, signature: Mapping[str, Any])
     return bool(ledger.run("steps.park", run=run, idx=idx, signature=Jsonb(signature)))
 
 
-def release(ledger: Ledger, owner: uuid.UUID) -> None:
-    """Give back every lease of a stopping worker, so that recovery need not wait for them to run out."""
-    ledger.run("attempts.release", owner=owner)
-
-
 def _closed(row: Any) -> Closed:
     status = StepStatus(row.status)
-    return Closed(status, row.open_steps, row.epoch, tuple(row.parked or ()) if status.is_final else ())
+    woken = tuple(row.parked or ()) if status.is_final else ()
+    return Closed(status, row.open_steps, row.epoch, row.cost_nanousd, woken)
 
 
 def _json(value: Mapping[str, Any] | None) -> Jsonb | None:

@@ -15,13 +15,14 @@ def put(ledger: Ledger, name: str, value: str) -> None:
     ledger.run("marks.set", name=name, value=value)
 
 
-def now(ledger: Ledger) -> str:
-    """The time by Postgres, as text: the one clock that all processes share."""
-    return str(ledger.run("marks.now")[0].now)
+def sound(ledger: Ledger) -> str | None:
+    """The moment (text, by Postgres' clock) of a new sounding of the steps queue; None while none is due."""
+    rows = ledger.run("marks.sound")
+    return rows[0].value if rows else None
 
 
 def drained(ledger: Ledger, sent_at: str) -> None:
-    """Note that the steps queue was drained up to what was sent at `sent_at` (text from `now`)."""
+    """Note that the steps queue was drained up to what was sent at `sent_at` (text from `sound`)."""
     ledger.run("marks.drained", sent_at=sent_at)
 
 

@@ -15,6 +15,8 @@ from goblin.errors import NotFound
 from ledger.models import Attempt, Entry, Run, Step
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
+from workflow.outcome import Outcome, Settled, produced
+from workflow.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +178,12 @@ def output_length(ledger: Ledger, run_id: uuid.UUID, idx: int) -> int | None:
 
 
 def output(ledger: Ledger, run_id: uuid.UUID) -> str:
-    """What a run produced: the texts of its succeeded steps that no other succeeded step built on, in text order."""
-    succeeded = (Step.run_id == run_id, Step.status == StepStatus.SUCCEEDED)
-    built_on = select(func.unnest(Step.after)).where(*succeeded)
-    ends = select(Step.output).where(*succeeded, Step.idx.not_in(built_on)).order_by(Step.idx)
-    return "\n\n".join(text for (text,) in ledger.read(ends) if text)
+    """What a run that has ended produced: the texts behind what is carried at its end, in text order."""
+    ((plan,),) = ledger.read(select(Run.plan).where(Run.id == run_id))
+    rows = ledger.read(select(Step.idx, Step.status).where(Step.run_id == run_id))
+    ends = produced(Plan.from_value(plan), {row.idx: Settled(Outcome(row.status)) for row in rows})
+    texts = ledger.read(select(Step.output).where(Step.run_id == run_id, Step.idx.in_(ends)).order_by(Step.idx))
+    return "\n\n".join(text for (text,) in texts if text)
 
 
 def failure(ledger: Ledger, run_id: uuid.UUID) -> Mapping[str, Any] | None:

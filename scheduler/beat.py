@@ -40,6 +40,7 @@ def run(settings: Settings) -> None:
 
     made.worker_main(
         [
+            "--quiet",
             "worker",
             "-P",
             "threads",

@@ -66,8 +66,8 @@ class Recovery:
             self._publish(run, epoch)
         for run in runs.unfinished(self.ledger, patience=UNFINISHED_AFTER, limit=BATCH):
             self._finish(run)
-        with outages():
-            sound(self.app, marks.now(self.ledger))
+        if (sent_at := marks.sound(self.ledger)) is not None:
+            sound(self.app, sent_at)
 
     def _check_marker(self) -> None:
         """A Redis that does not hold our marker has lost everything else, too."""

@@ -37,7 +37,7 @@ class _Process:
 _process = _Process()
 
 
-@shared_task(bind=True, name=RECOVER)
+@shared_task(bind=True, name=RECOVER, send_events=False)
 def recover(self: Task) -> None:
     try:
         _process.recovery(self.app).go()

@@ -87,7 +87,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 def _log(**_: Any) -> None:
     """Workers log as everybody does. An attempt has a closing line of its own, so Celery has none per task."""
     log.configure(current_app.settings.log_level)
-    for chatty in ("celery.app.trace", "celery.worker.strategy"):
+    for chatty in ("celery.app.trace", "celery.worker.strategy", "celery.beat"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from goblin.errors import GoblinError
+from goblin.errors import GoblinError, LeaseLost
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
 from ledger.attempts import Charge, Ending
@@ -102,7 +102,7 @@ class Call:
         self._duration = 0.0
 
     def make(self) -> Ending:
-        """Ask, stream, and say how it ended: every end is data, so this raises nothing."""
+        """Ask, stream, and say how it ended. Every end is data; only a worker that stops raises LeaseLost."""
         candidate = self._candidate
         self._feed.say(
             "step.started",
@@ -117,6 +117,8 @@ class Call:
             self._stream(began)
             error = self._complaint()
         except GoblinError as fault:
+            if self._runtime.leases.is_stopped and isinstance(fault, LeaseLost):
+                raise
             error = fault
         except Exception:  # noqa: BLE001
             # a fault of our own must not leave a lease behind that brings the same fault again and again
@@ -126,8 +128,8 @@ class Call:
         self._observe(error)
         return self._ending(error)
 
-    def report(self, ending: Ending) -> None:
-        """Tell the listeners what the ledger now holds."""
+    def report(self, ending: Ending, cost: int) -> None:
+        """Tell the listeners what the ledger now holds; `cost` is that of the step so far, in nano-dollars."""
         if ending.step is StepStatus.PENDING:
             self._feed.say("step.reset", reason=(ending.error or {}).get("message"))
         else:
@@ -135,7 +137,7 @@ class Call:
             self._feed.say(
                 "step.finished",
                 outcome=ending.step,
-                cost_usd=to_usd(ending.charge.amount if ending.charge else 0),
+                cost_usd=to_usd(cost),
                 usage=usage,
                 error=ending.error,
             )

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from celery import Celery, chain, chord, group
 from celery.canvas import Signature
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from goblin.errors import Unavailable
 from workers.app import STEPS
@@ -23,17 +24,16 @@ _Part: TypeAlias = Signature | list[Signature]  # a message, or several side by 
 def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = ()) -> None:
     """Send the messages for what is left of a run. Raises Unavailable when the broker does not take them."""
     canvas = compile_canvas(app, plan, run, epoch, settled)
-    if canvas is None:
-        return
-    try:
-        canvas.apply_async()
-    except (OperationalError, OSError) as error:
-        raise Unavailable("the broker cannot be reached", retry_after=2) from error
+    if canvas is not None:
+        _send(canvas)
 
 
 def sound(app: Celery, sent_at: str) -> None:
-    """Drop a line into the steps queue: whoever takes it proves that all that was sent before has been taken."""
-    app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120, ignore_result=True).apply_async()
+    """Drop a line into the steps queue: whoever takes it proves that all that was sent before has been taken.
+
+    Raises Unavailable as `publish` does.
+    """
+    _send(app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120, ignore_result=True))
 
 
 def compile_canvas(
@@ -41,6 +41,13 @@ def compile_canvas(
 ) -> Signature | None:
     """The canvas of all steps but the settled ones; None when nothing is left."""
     return _Compiler(app, run, epoch, frozenset(settled)).sequence(plan.root)
+
+
+def _send(canvas: Signature) -> None:
+    try:
+        canvas.apply_async()
+    except (OperationalError, RedisError, OSError) as error:
+        raise Unavailable("the broker cannot be reached", retry_after=2) from error
 
 
 def step_signature(app: Celery, run: uuid.UUID, idx: int, epoch: int, goblin: str) -> Signature:

@@ -43,17 +43,22 @@ class Leases:
         self._held: dict[uuid.UUID, Held] = {}
         self._lock = threading.Lock()
         self._hurry = threading.Event()
-        self._stopped = False
+        self.is_stopped = False
 
     def start(self) -> None:
         for target in (self._renew_always, self._listen_always):
             threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
     def stop(self) -> None:
-        """Give every lease back at once; the calls of this process are over."""
-        self._stopped = True
+        """Give every lease back in one statement, with what its call has spent, and end the calls."""
+        self.is_stopped = True
         self._hurry.set()
-        attempts.release(self._ledger, self.owner)
+        with self._lock:
+            held = dict(self._held)
+        for one in held.values():
+            one.control.cut(LeaseLost("this worker is stopping"))
+        if held:
+            attempts.renew(self._ledger, self.owner, 0, {attempt: one.spent for attempt, one in held.items()})
 
     @property
     def count(self) -> int:
@@ -71,12 +76,12 @@ class Leases:
                 del self._held[attempt]
 
     def _renew_always(self) -> None:
-        while not self._stopped:
+        while not self.is_stopped:
             self._hurry.wait(self.duration / 3)
             self._hurry.clear()
             with self._lock:
                 spent = {attempt: held.spent for attempt, held in self._held.items()}
-            if spent and not self._stopped:
+            if spent and not self.is_stopped:
                 self._renew(spent)
 
     def _renew(self, spent: dict[uuid.UUID, int]) -> None:
@@ -99,11 +104,11 @@ class Leases:
 
     def _listen_always(self) -> None:
         """The message only hurries the renewal; what it says is asked of the ledger."""
-        while not self._stopped:
+        while not self.is_stopped:
             try:
                 with outages(), self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(CANCEL)
-                    while not self._stopped:
+                    while not self.is_stopped:
                         if channel.get_message(timeout=self.duration / 3):
                             self._hurry.set()
             except Unavailable:

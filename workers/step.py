@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
+
 from goblin.clock import new_id
-from goblin.errors import ConfigError, Refusal
+from goblin.errors import ConfigError, GoblinError, LeaseLost, Refusal, Unavailable
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
 from ledger import attempts
@@ -29,6 +31,7 @@ from workers.runtime import Runtime
 from workflow.outcome import NotYet, Outcome, Settled, Skip, decide
 from workflow.plan import Plan, Step
 
+_log = structlog.get_logger()
 _DISPATCH_LEASE = 60.0  # seconds that an admitted call may lie in its provider's queue
 
 
@@ -43,7 +46,7 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The step has its outcome and the canvas goes on. `by` is who answered."""
+    """The step has its outcome and the canvas goes on. `by` is who answered, or was the last to fail."""
 
     status: StepStatus
     goblin: str
@@ -101,6 +104,16 @@ def perform(runtime: Runtime, errand: Errand) -> Result:
     step = plan.steps[errand.idx]
     if look.status.is_final:
         return Done(look.status, step.goblin, error=_message(look.error))
+    try:
+        return _go(runtime, errand, look, plan, step)
+    except (LeaseLost, Unavailable):
+        raise
+    except Exception as fault:  # noqa: BLE001
+        # recovery would bring the same fault again and again: the step ends here, and the log has the rest
+        return _close(runtime, errand, look, plan, step, StepStatus.FAILED, _own(fault, errand))
+
+
+def _go(runtime: Runtime, errand: Errand, look: Look, plan: Plan, step: Step) -> Result:
     settled = _settled(runtime, errand, look, plan)
     match decide(plan, errand.idx, settled, look.options.get("fail_fast", True)):
         case NotYet():
@@ -114,21 +127,22 @@ def perform(runtime: Runtime, errand: Errand) -> Result:
 def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Result:
     """Make a call that another worker admitted for this one's queue."""
     look = attempts.look(runtime.ledger, errand.run, errand.idx)
+    if look is None:
+        return Stale()
+    plan = Plan.from_value(look.plan)
+    go = decide(plan, errand.idx, _settled(runtime, errand, look, plan), look.options.get("fail_fast", True))
+    work = _work(runtime, errand, look, plan, getattr(go, "context", ()))
     taken = attempts.take(runtime.ledger, attempt, runtime.leases.owner, runtime.leases.duration)
-    if look is None or taken is None:
+    if taken is None:
         return Stale()
     admitted = Admitted(runtime.candidate(taken.provider, taken.model), taken.hold)
-    plan = Plan.from_value(look.plan)
-    settled = _settled(runtime, errand, look, plan)
-    go = decide(plan, errand.idx, settled, look.options.get("fail_fast", True))
-    work = _work(runtime, errand, look, plan, getattr(go, "context", ()))
     return _call(runtime, work, admitted, attempt, taken.number) or _run(runtime, work)
 
 
 def _run(runtime: Runtime, work: Work) -> Result:
     """Ask one candidate after the other until the step has an outcome."""
     errand = work.errand
-    while True:
+    while not runtime.leases.is_stopped:
         way = failover.after(work.failures, max_attempts=runtime.settings.routing.max_attempts, retries=runtime.retries)
         if isinstance(way, GiveUp):
             return _fail(runtime, work, way.error)
@@ -159,6 +173,7 @@ def _run(runtime: Runtime, work: Work) -> Result:
             return HandOver(claim.attempt, candidate.provider.id, work.step.goblin)
         if (result := _call(runtime, work, admitted, claim.attempt, number)) is not None:
             return result
+    return Stale()  # a stopping worker claims nothing more; recovery sends the step to another one
 
 
 def _call(runtime: Runtime, work: Work, admitted: Admitted, attempt: uuid.UUID, number: int) -> Result | None:
@@ -167,11 +182,10 @@ def _call(runtime: Runtime, work: Work, admitted: Admitted, attempt: uuid.UUID, 
     question = Question(errand.run, work.step, work.goblin, work.messages, work.input_tokens)
     call = Call(runtime, question, admitted.candidate, attempt, number)
     ending = call.make()
-    closed = attempts.settle(
-        runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id
-    )  # LeaseLost ends this message; whoever owns the step now goes on
+    # LeaseLost ends this message here: whoever owns the step now goes on
+    closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
-    call.report(ending)
+    call.report(ending, closed.cost)
     if not ending.step.is_final:
         candidate = admitted.candidate
         work.failures.append(
@@ -183,7 +197,8 @@ def _call(runtime: Runtime, work: Work, admitted: Admitted, attempt: uuid.UUID, 
 
 
 def _fail(runtime: Runtime, work: Work, error: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> Result:
-    return _close(runtime, work.errand, work.look, work.plan, work.step, StepStatus.FAILED, error, decision)
+    by = work.failures[-1].provider if work.failures else None
+    return _close(runtime, work.errand, work.look, work.plan, work.step, StepStatus.FAILED, error, decision, by)
 
 
 def _close(
@@ -195,15 +210,16 @@ def _close(
     status: StepStatus,
     error: Mapping[str, Any] | None = None,
     decision: Mapping[str, Any] | None = None,
+    by: str | None = None,
 ) -> Result:
-    """End a step without a call."""
+    """End a step without a call, or without another one than that which `by` has failed."""
     closed = attempts.close_step(runtime.ledger, errand.run, errand.idx, errand.epoch, status, error, decision)
     if closed is None:
         return Stale()
-    finished = {"step": step.id, "outcome": status, "cost_usd": to_usd(0), "usage": None, "error": error}
+    finished = {"step": step.id, "outcome": status, "cost_usd": to_usd(closed.cost), "usage": None, "error": error}
     runtime.feed.emit(errand.run, ("step.finished", finished))
     _conclude(runtime, errand.run, look, plan, closed)
-    return _result(errand, closed, status, step.goblin, None, error)
+    return _result(errand, closed, status, step.goblin, by, error)
 
 
 def _result(
@@ -261,6 +277,13 @@ def _need(runtime: Runtime, work: Work, way: failover.GoOn) -> Need:
         excluded=way.excluded,
         context_above=way.context_above,
     )
+
+
+def _own(fault: Exception, errand: Errand) -> Mapping[str, Any]:
+    if isinstance(fault, GoblinError):
+        return fault.as_value()
+    _log.error("step.crashed", run=str(errand.run), step=errand.idx + 1, exc_info=fault)
+    return GoblinError("an internal error; the worker's log has it").as_value()
 
 
 def _message(error: Mapping[str, Any] | None) -> str | None:

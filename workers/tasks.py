@@ -3,12 +3,14 @@
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
-from celery.signals import celeryd_after_setup, worker_shutdown
+from celery.signals import celeryd_after_setup, worker_shutdown, worker_shutting_down
 from celery.worker.request import Request
+from kombu.exceptions import OperationalError
 
 from goblin.errors import LeaseLost
 from ledger import attempts, marks
@@ -32,8 +34,9 @@ class TruthfulRequest(Request):
 
 
 def truth(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The event for a returned outcome, which arrives as the text of `_value`."""
-    status, _, rest = str(fields.get("result", "")).strip("'\"").partition("|")
+    """The event for a returned outcome, which arrives as the text of `as_line`."""
+    line = str(fields.get("result", "")).removeprefix("'").removesuffix("'").replace("\\'", "'")
+    status, _, rest = line.partition("|")
     name, _, error = rest.partition("|")
     if status not in _STATUSES:
         return "task-succeeded", dict(fields)
@@ -67,6 +70,13 @@ class _Process:
             self._runtime = runtime
             runtime.start()
 
+    def drain(self) -> None:
+        """Let the calls in flight end within the grace, then give them back."""
+        if (runtime := self._runtime) is not None:
+            timer = threading.Timer(runtime.settings.worker.grace, runtime.leases.stop)
+            timer.daemon = True
+            timer.start()
+
     def close(self) -> None:
         if self._runtime is not None:
             self._runtime.stop()
@@ -92,7 +102,7 @@ def join() -> None:
     """Stands for steps side by side that ended; the next one reads from the ledger what they became."""
 
 
-@shared_task(bind=True, name=SOUND)
+@shared_task(bind=True, name=SOUND, send_events=False)
 def sound(self: Task, sent_at: str) -> None:
     marks.drained(process.runtime(self.app).ledger, sent_at)
 
@@ -104,13 +114,15 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
         try:
             result: Result = perform(runtime)
         except LeaseLost as lost:
+            _show(task, "task-stale")
             raise Ignore from lost
         match result:
             case Done():
                 _send(task.app, result.woken)
-                return _value(result)
+                return as_line(result)
             case Stale():
                 _send(task.app, result.woken)
+                _show(task, "task-stale")
                 raise Ignore
             case HandOver():
                 raise task.replace(_call_signature(task, errand, result))
@@ -118,11 +130,17 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
                 if attempts.park(
                     runtime.ledger, errand.run, errand.idx, dict(task.signature_from_request(task.request))
                 ):
-                    task.send_event("task-waiting")
+                    _show(task, "task-waiting")
                     raise Ignore
 
 
-def _value(done: Done) -> str:
+def _show(task: Task, event: str) -> None:
+    """What becomes of a message that ends without a word of Celery's. Whoever watches may miss it."""
+    with suppress(OperationalError):
+        task.send_event(event)
+
+
+def as_line(done: Done) -> str:
     """The outcome as one line that `truth` can read back from an event: status, what Flower shows, the error."""
     shown = f"{done.goblin} @ {done.by}" if done.by else done.goblin
     return f"{done.status}|{shown}|{done.error or ''}"[:300]
@@ -150,6 +168,11 @@ def _send(app: Celery, signatures: tuple[Mapping[str, Any], ...]) -> None:
 def _open(sender: Any, instance: Any, **_: Any) -> None:  # noqa: ARG001
     if STEPS in instance.app.amqp.queues.consume_from:
         process.runtime(instance.app)
+
+
+@worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    process.drain()
 
 
 @worker_shutdown.connect

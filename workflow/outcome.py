@@ -87,6 +87,12 @@ def conclude(plan: Plan, settled: Mapping[int, Settled], fail_fast: bool = True)
     return carried.outcome
 
 
+def produced(plan: Plan, settled: Mapping[int, Settled]) -> tuple[int, ...]:
+    """The steps whose outputs are the output of a run that has ended: those behind what is carried at its end."""
+    carried = _carried(plan.root.stages, settled)
+    return carried.steps if carried else ()
+
+
 def _carried(stages: tuple[Stage, ...], settled: Mapping[int, Settled]) -> _Carried | None:
     """What the last stage that was not skipped hands on; None while a stage on the way to it has not settled."""
     for stage in reversed(stages):

@@ -64,16 +64,16 @@ with run as (
         finished_at = case when a.becomes <> 'pending' then now() end
     from attempt a
     where s.run_id = a.run_id and s.idx = a.idx and s.attempts = a.number and s.status = 'running'
-    returning s.run_id, s.status, s.parked
+    returning s.run_id, s.status, s.parked, s.cost_nanousd
 )
 update runs r
 set open_steps = r.open_steps - (step.status <> 'pending')::int, cost_nanousd = r.cost_nanousd + %(amount)s, touched_at = now()
 from step where r.id = step.run_id
-returning r.open_steps, r.epoch, step.status, step.parked;
+returning r.open_steps, r.epoch, step.status, step.parked, step.cost_nanousd;
 
 -- name: settled_by
 -- Was this attempt settled before, and how? Asked when a settle found nothing, for example after a lost answer.
-select a.status as attempt_status, r.open_steps, r.epoch, s.status, s.parked
+select a.status as attempt_status, r.open_steps, r.epoch, s.status, s.parked, s.cost_nanousd
 from attempts a join steps s on s.run_id = a.run_id and s.idx = a.idx join runs r on r.id = a.run_id
 where a.id = %(attempt)s;
 
@@ -100,10 +100,6 @@ with run as (
 )
 update runs r set cost_nanousd = r.cost_nanousd + a.more from attempt a where r.id = a.run_id;
 
--- name: release
--- A stopping worker gives back what it still holds: the leases end now.
-update attempts set lease_until = now() where owner = %(owner)s and status = 'open';
-
 -- name: abandon
 -- Leases that ran out: the attempt ends, what it is known to have spent is charged as an estimate, the step is free.
 -- It waits for nobody: what is locked is being worked on, and the next pass will see.
@@ -117,15 +113,17 @@ with lost as (
 ), attempt as (
     update attempts a
     set status = 'abandoned', finished_at = now(),
+        spent_nanousd = case when a.owner is null then 0 else a.spent_nanousd end, -- never taken: nobody was called
         error = '{"type": "abandoned", "message": "the worker that made this call went away"}'
     from lost where a.id = lost.id
-    returning a.id, a.run_id, a.idx, a.number, a.provider, a.model, a.spent_nanousd, a.decision, lost.key_id, lost.is_cancelled
+    returning a.id, a.run_id, a.idx, a.number, a.provider, a.model, a.decision, a.owner, a.spent_nanousd, lost.key_id, lost.is_cancelled
 ), entry as (
     insert into entries (attempt_id, run_id, idx, key_id, kind, goblin, provider, model, is_measured, input_tokens, cache_read_tokens,
                          cache_write_tokens, output_tokens, reasoning_tokens, price, amount_nanousd)
     select a.id, a.run_id, a.idx, a.key_id, 'charge', s.goblin, a.provider, a.model, false, 0, 0, 0, 0, 0,
            coalesce(a.decision -> 'price', '{}'), a.spent_nanousd
     from attempt a join steps s on s.run_id = a.run_id and s.idx = a.idx
+    where a.owner is not null
 ), step as (
     update steps s
     set status = case when a.is_cancelled then 'cancelled' else 'pending' end,

@@ -10,8 +10,17 @@ select value from marks where name = %(name)s;
 insert into marks (name, value) values ('drained', %(sent_at)s)
 on conflict (name) do update set value = greatest(marks.value::timestamptz, excluded.value::timestamptz)::text, set_at = now();
 
--- name: now
-select now()::text as now;
+-- name: sound
+-- The moment of a new sounding, while runs are open: one at a time, unless the last one was lost.
+insert into marks (name, value)
+select 'sounded', clock_timestamp()::text
+where exists (select from runs where status in ('queued', 'running'))
+  and not exists (
+    select from marks s
+    where s.name = 'sounded' and s.set_at > now() - interval '60 seconds'
+      and not exists (select from marks d where d.name = 'drained' and d.value::timestamptz >= s.value::timestamptz))
+on conflict (name) do update set value = excluded.value, set_at = now()
+returning value;
 
 -- name: try_lock
 -- Held until the transaction ends; false when another scheduler is at it.

@@ -25,11 +25,11 @@ with run as (
     from run
     where s.run_id = run.id and s.idx = %(idx)s
       and (s.status = 'pending' or s.status = 'waiting' and %(status)s <> 'skipped')
-    returning s.run_id, s.status, s.parked
+    returning s.run_id, s.status, s.parked, s.cost_nanousd
 )
 update runs r set open_steps = r.open_steps - 1, touched_at = now()
 from step where r.id = step.run_id
-returning r.open_steps, r.epoch, step.status, step.parked;
+returning r.open_steps, r.epoch, step.status, step.parked, step.cost_nanousd;
 
 -- name: park
 -- Wait for a running step to settle; nothing when it has settled meanwhile.
