@@ -9,7 +9,7 @@ from goblin.settings import GoblinSettings
 from providers.message import Message
 from workflow.plan import Step
 
-_VERDICT = re.compile(r"\W*VERDICT\W+(PASS|FAIL)\W*", re.IGNORECASE)
+_VERDICT = re.compile(r"[\W_]*VERDICT[\W_]+(PASS|FAIL)[\W_]*", re.IGNORECASE)
 _ASK_FOR_VERDICT = (
     "Others act on your judgement. End your answer with a line of its own that reads `VERDICT: PASS` when what you"
     " looked at may go on, or `VERDICT: FAIL` when it may not."
@@ -44,7 +44,7 @@ def has_failed_verdict(output: str) -> bool:
 def _given(given: Mapping[str, Any]) -> list[str]:
     parts = []
     if code := given.get("code"):
-        language = given.get("language") or ""
+        language = " ".join((given.get("language") or "").replace("`", "").split())
         fence = _fence(code)
         parts.append(f"Input{f' ({language})' if language else ''}:\n{fence}{language}\n{code}\n{fence}")
     if text := given.get("text"):

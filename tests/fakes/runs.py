@@ -12,10 +12,10 @@ from ledger.attempts import Charge, Claim, Ending
 from ledger.runs import NewRun, NewStep
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, StepStatus
+from tests.fakes.plans import GOBLINS
 from workflow.parse import parse
 from workflow.plan import Plan
 
-GOBLINS = ("chat", "review")
 PRICE = {"input": 150_000_000, "output": 600_000_000, "source": "test"}
 
 SUCCESS = Ending(

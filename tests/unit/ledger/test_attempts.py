@@ -67,7 +67,7 @@ def test_a_stopping_worker_gives_back_what_it_holds_and_nothing_else(ledger: Led
     for made in (stopping, running):
         attempts.open_attempt(ledger, made)
     assert stopping.owner is not None
-    attempts.release(ledger, stopping.owner)
+    attempts.renew(ledger, stopping.owner, 0, {stopping.attempt: 7})
     assert [one.run for one in attempts.abandon(ledger, calm=0, limit=10)] == [stopping.run]
 
 

@@ -78,7 +78,7 @@ def test_an_attempt_that_is_settled_by_many_is_settled_once(ledger: Ledger) -> N
     made = claim(run)
     attempts.open_attempt(ledger, made)
     closed = at_once(*(partial(settle, ledger, made.attempt) for _ in range(THREADS)))
-    assert closed == [Closed(StepStatus.SUCCEEDED, 0, 1, ())] * THREADS
+    assert closed == [Closed(StepStatus.SUCCEEDED, 0, 1, 700, ())] * THREADS
     assert one(ledger, "select count(*), sum(amount_nanousd) from entries where run_id = %s", run) == (1, 700)
 
 
@@ -184,7 +184,8 @@ def test_a_call_that_lay_in_its_queue_too_long_is_not_taken(ledger: Ledger) -> N
     made = claim(accept(ledger), owner=None, lease=-1)
     attempts.open_attempt(ledger, made)
     assert attempts.take(ledger, made.attempt, uuid.uuid4(), 60) is None
-    abandon(ledger)
+    assert [one.run for one in abandon(ledger)] == [made.run]
+    assert run_row(ledger, made.run).cost_nanousd == 0  # nobody was called
 
 
 def test_a_failed_call_of_a_cancelled_run_frees_no_step(ledger: Ledger) -> None:
@@ -192,7 +193,7 @@ def test_a_failed_call_of_a_cancelled_run_frees_no_step(ledger: Ledger) -> None:
     made = claim(run)
     attempts.open_attempt(ledger, made)
     assert runs.request_cancel(ledger, run) == ()
-    assert settle(ledger, made.attempt, FAULT) == Closed(StepStatus.CANCELLED, 0, 1, ())
+    assert settle(ledger, made.attempt, FAULT) == Closed(StepStatus.CANCELLED, 0, 1, 0, ())
 
 
 def test_a_cancel_that_comes_while_a_failed_call_settles_is_heard(ledger: Ledger) -> None:
@@ -267,7 +268,7 @@ def test_a_message_stays_parked_while_its_step_is_called_for_again(ledger: Ledge
 def test_a_step_is_closed_by_one_of_many(ledger: Ledger) -> None:
     run = accept(ledger)
     closed = at_once(*(partial(attempts.close_step, ledger, run, 0, 1, StepStatus.SKIPPED) for _ in range(THREADS)))
-    assert [end for end in closed if end is not None] == [Closed(StepStatus.SKIPPED, 0, 1, ())]
+    assert [end for end in closed if end is not None] == [Closed(StepStatus.SKIPPED, 0, 1, 0, ())]
 
 
 def test_a_message_of_an_old_epoch_claims_and_closes_nothing(ledger: Ledger) -> None:
@@ -284,7 +285,7 @@ def test_a_healthy_call_of_an_old_epoch_keeps_its_result(ledger: Ledger) -> None
     made = claim(run)
     attempts.open_attempt(ledger, made)
     runs.renew_epoch(ledger, run, 1)
-    assert settle(ledger, made.attempt) == Closed(StepStatus.SUCCEEDED, 0, 2, ())
+    assert settle(ledger, made.attempt) == Closed(StepStatus.SUCCEEDED, 0, 2, 700, ())
 
 
 def test_an_epoch_is_renewed_by_one_of_many(ledger: Ledger) -> None:

@@ -12,7 +12,7 @@ from goblin.errors import LeaseLost, Unavailable
 from ledger import attempts, marks, runs
 from ledger.models import Mark, Run
 from ledger.session import Ledger, statement
-from ledger.states import StepStatus
+from ledger.states import RunStatus, StepStatus
 from tests.fakes.racing import at_once, begin, until
 from tests.fakes.runs import SUCCESS, accept, claim, one, request
 from tests.fakes.wire import Wire
@@ -30,7 +30,7 @@ def wire(database_url: str) -> Iterator[Wire]:
 def far(wire: Wire) -> Iterator[Ledger]:
     """A ledger at the other end of the wire, connected once."""
     ledger = Ledger(wire.url, connections=4)
-    marks.now(ledger)
+    marks.get(ledger, "nothing")
     yield ledger
     ledger.close()
 
@@ -79,10 +79,10 @@ def test_a_statement_works_after_its_pooled_connections_were_ended(ledger: Ledge
     kill_backends(ledger)
     assert at_once(*(lambda: marks.get(other, "nothing") for _ in range(8))) == [None] * 8
     with other.transaction() as transaction:
-        assert transaction.run("marks.now")
+        assert transaction.run("marks.get", name="nothing") == []
     kill_backends(ledger)
     with other.transaction() as transaction:
-        assert transaction.run("marks.now")
+        assert transaction.run("marks.get", name="nothing") == []
     kill_backends(ledger)
     assert other.read(select(Run.id)) == []
     other.close()
@@ -211,7 +211,22 @@ def test_marks_are_set_and_the_drained_one_only_grows(ledger: Ledger) -> None:
     marks.put(ledger, "colour", "red")
     marks.put(ledger, "colour", "green")
     assert marks.get(ledger, "colour") == "green"
-    early, late = marks.now(ledger), marks.now(ledger)
+    early, late = "2026-01-01 10:00:00+00", "2026-01-01 10:00:01+00"
     marks.drained(ledger, late)
     marks.drained(ledger, early)
     assert marks.get(ledger, "drained") == late
+
+
+def test_a_sounding_is_due_while_runs_are_open_and_the_last_one_has_come_back(database: str) -> None:
+    ledger = Ledger(database, connections=1)
+    assert marks.sound(ledger) is None
+    run = accept(ledger)
+    sounded = marks.sound(ledger)
+    assert marks.sound(ledger) is None
+    marks.drained(ledger, str(sounded))
+    assert marks.sound(ledger) is not None
+    marks.drained(ledger, "2100-01-01 00:00:00+00")
+    runs.request_cancel(ledger, run)
+    runs.finish(ledger, run, RunStatus.CANCELLED)
+    assert marks.sound(ledger) is None
+    ledger.close()

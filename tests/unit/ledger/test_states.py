@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
         assert_books_balance(self.ledger)
         for call in self.twin.calls:
             if call.claim.owner is not None:
-                attempts.release(self.ledger, call.claim.owner)
+                attempts.renew(self.ledger, call.claim.owner, 0, {call.claim.attempt: 0})
         attempts.abandon(self.ledger, calm=0, limit=100)
 
 
