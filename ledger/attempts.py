@@ -3,11 +3,13 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from goblin.errors import LeaseLost
+from ledger import holds
 from ledger.runs import PATIENCE
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, RunStatus, StepStatus
@@ -65,6 +67,9 @@ class Claim:
     hold: int  # nano-dollars: the most that the call can cost
     floor: int  # nano-dollars: what it costs when nothing comes back
     decision: Mapping[str, Any]
+    tokens: int = 0  # reserved of the provider's minute
+    generation: str | None = None  # of the admission; None = admitted by nobody
+    admitted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,10 @@ def outputs(ledger: Ledger, run: uuid.UUID, steps: Sequence[int]) -> dict[int, s
 
 
 def open_attempt(ledger: Ledger, claim: Claim) -> int | None:
-    """Claim a step for one call: the attempt's number, or None when the message is stale or another one was first."""
+    """Claim a step for one call: the attempt's number, or None when the message is stale or another one was first.
+
+    Raises Outdated when the admission's counters were rebuilt meanwhile: it holds nothing any more, so ask again.
+    """
     rows = ledger.run(
         "attempts.open",
         run=claim.run,
@@ -148,8 +156,13 @@ def open_attempt(ledger: Ledger, claim: Claim) -> int | None:
         lease=claim.lease,
         hold=claim.hold,
         spent=claim.floor,
+        tokens=claim.tokens,
+        generation=claim.generation,
+        admitted_at=claim.admitted_at,
         decision=Jsonb(claim.decision),
     )
+    if not rows and claim.generation is not None:
+        holds.require_current(ledger, claim.generation)
     return rows[0].number if rows else None
 
 

@@ -61,6 +61,7 @@ class Run(Table):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     key_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("keys.id"))
+    batch_id: Mapped[uuid.UUID | None]
     status: Mapped[str] = mapped_column(server_default=RunStatus.QUEUED)
     workflow: Mapped[str]
     plan: Mapped[dict[str, Any]]
@@ -82,6 +83,7 @@ class Run(Table):
         _one_of("status", RunStatus),
         CheckConstraint("open_steps >= 0", name="open_steps_not_negative"),
         Index("runs_by_key", "key_id", "created_at"),
+        Index("runs_of_batch", "batch_id", postgresql_where=sql("batch_id is not null")),
         Index("runs_open", "id", postgresql_where=sql("status in ('queued', 'running')")),
         Index(
             "runs_idempotency",
@@ -123,7 +125,10 @@ class Step(Table):
 
 
 class Attempt(Table):
-    """One call for a step, held under a lease by one worker process (`owner`: a random id per process start)."""
+    """One call for a step, held under a lease by one worker process (`owner`: a random id per process start).
+
+    It began (`started_at`) when it was admitted; `tokens` is what it reserved of its provider's minute.
+    """
 
     __tablename__ = "attempts"
 
@@ -138,6 +143,7 @@ class Attempt(Table):
     lease_until: Mapped[datetime]
     hold_nanousd: Mapped[int] = mapped_column(BigInteger)
     spent_nanousd: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     decision: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
     finish: Mapped[str | None]

@@ -1,9 +1,14 @@
 -- name: open
 -- Claim the step for one call. No row: another message was first, or this one is of an old epoch.
 -- Here and below a run is locked before its attempts and its steps, so that no two statements wait for each other.
-with run as (
+-- A rebuild of the admission's counters waits for whoever has the generation's mark, and nobody gets the mark of an
+-- older generation: so every open attempt is either seen by the rebuild or never opened.
+with admission as (
+    select from marks where name = 'admission' and value = %(generation)s for key share
+), run as (
     select id from runs
     where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running') and cancel_requested_at is null
+      and (%(generation)s::text is null or exists (select from admission))
     for no key update
 ), step as (
     update steps s
@@ -16,9 +21,11 @@ with run as (
     update runs r set status = 'running', started_at = now(), touched_at = now()
     from step where r.id = step.run_id and r.status = 'queued'
 )
-insert into attempts (id, run_id, idx, number, provider, model, owner, lease_until, hold_nanousd, spent_nanousd, decision)
+insert into attempts (id, run_id, idx, number, provider, model, owner, lease_until, hold_nanousd, spent_nanousd, tokens,
+                      decision, started_at)
 select %(attempt)s, run_id, idx, attempts, %(provider)s, %(model)s, %(owner)s,
-       now() + make_interval(secs => %(lease)s), %(hold)s, %(spent)s, %(decision)s
+       now() + make_interval(secs => %(lease)s), %(hold)s, %(spent)s, %(tokens)s,
+       %(decision)s, coalesce(%(admitted_at)s, now())
 from step
 returning number;
 

@@ -63,6 +63,7 @@ def upgrade() -> None:
         "runs",
         sa.Column("id", sa.UUID(), nullable=False),
         sa.Column("key_id", sa.UUID(), nullable=True),
+        sa.Column("batch_id", sa.UUID(), nullable=True),
         sa.Column("status", sa.Text(), server_default="queued", nullable=False),
         sa.Column("workflow", sa.Text(), nullable=False),
         sa.Column("plan", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
@@ -88,6 +89,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("runs_by_key", "runs", ["key_id", "created_at"], unique=False)
+    op.create_index(
+        "runs_of_batch", "runs", ["batch_id"], unique=False, postgresql_where=sa.text("batch_id is not null")
+    )
     op.create_index(
         "runs_idempotency",
         "runs",
@@ -136,6 +140,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("hold_nanousd", sa.BigInteger(), nullable=False),
         sa.Column("spent_nanousd", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("tokens", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("decision", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("finish", sa.Text(), nullable=True),
@@ -158,6 +163,7 @@ def downgrade() -> None:
     op.drop_table("steps")
     op.drop_index("runs_open", table_name="runs", postgresql_where=sa.text("status in ('queued', 'running')"))
     op.drop_index("runs_idempotency", table_name="runs", postgresql_where=sa.text("idempotency_key is not null"))
+    op.drop_index("runs_of_batch", table_name="runs", postgresql_where=sa.text("batch_id is not null"))
     op.drop_index("runs_by_key", table_name="runs")
     op.drop_table("runs")
     op.drop_table("marks")

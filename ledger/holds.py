@@ -1,0 +1,133 @@
+"""What admission counts, as the ledger knows it: open attempts and what was spent, at one moment, under one generation.
+
+The mark `admission` names the generation whose counters are in use. An attempt opens under that one alone.
+"""
+
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from goblin.errors import Refusal
+from ledger import marks
+from ledger.session import Ledger
+
+MARK = "admission"
+DAY_MS = 86_400_000
+_SKEW_MS = 60_000  # by which the clocks of those who make ids may differ
+
+
+class Outdated(Refusal):
+    """Admitted under counters that were replaced since: it holds nothing any more."""
+
+    slug = "outdated"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An open attempt. `at_ms` is when it was admitted (Unix ms), `amount` what it may cost at most (nano-dollars)."""
+
+    attempt: uuid.UUID
+    provider: str
+    model: str
+    run: uuid.UUID
+    key: uuid.UUID | None
+    batch: uuid.UUID | None
+    at_ms: int
+    amount: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call that was admitted of late, with the tokens that it reserved."""
+
+    provider: str
+    at_ms: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Nano-dollars of a provider's calls that were admitted in the hour from `hour_ms` on (Unix ms)."""
+
+    provider: str
+    hour_ms: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """`runs` are those still open, `keys` and `batches` all; each with nano-dollars spent."""
+
+    holds: tuple[Hold, ...]
+    made: tuple[Made, ...]  # oldest first
+    hours: tuple[Spending, ...]  # of the UTC day
+    runs: dict[uuid.UUID, int]
+    keys: dict[uuid.UUID, int]
+    batches: dict[uuid.UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An attempt that admission holds something for: open still, or what it took (nano-dollars, tokens)."""
+
+    has_ended: bool
+    amount: int
+    input: int
+    output: int
+
+
+def current(ledger: Ledger) -> str | None:
+    """The generation that attempts open under; None before the first."""
+    return marks.get(ledger, MARK) or None
+
+
+def require_current(ledger: Ledger, generation: str) -> None:
+    """Raises Outdated when another generation is in use."""
+    if current(ledger) != generation:
+        raise Outdated("the fleet's counters were rebuilt after this admission", retry_after=0)
+
+
+@contextmanager
+def renew(ledger: Ledger, generation: str, *, now_ms: int, span_ms: int) -> Iterator[Truth]:
+    """Begin a generation: the truth to load it with. It is in use when the block ends; no attempt opens meanwhile.
+
+    `now_ms` (Unix ms) is by the clock that admits; calls of the last `span_ms` are wanted.
+    """
+    with ledger.transaction() as transaction:
+        transaction.run("holds.begin")
+        transaction.run("holds.lock")
+        transaction.run("holds.change", generation=generation)
+        since_ms = now_ms - span_ms
+        rows = transaction.run(
+            "holds.truth",
+            since_ms=since_ms,
+            recent=uuid.UUID(int=(since_ms - _SKEW_MS) << 80),
+            day_ms=now_ms // DAY_MS * DAY_MS,
+        )
+        yield _truth(rows)
+
+
+def ended(ledger: Ledger, attempts: Collection[uuid.UUID]) -> dict[uuid.UUID, End]:
+    """What became of these attempts; absent are those that were never opened."""
+    rows = ledger.run("holds.ended", attempts=list(attempts))
+    return {row.id: End(row.has_ended, row.amount, row.input, row.output) for row in rows}
+
+
+def _truth(rows: Any) -> Truth:
+    kinds: dict[str, list[Any]] = {kind: [] for kind in ("hold", "call", "hour", "run", "key", "batch")}
+    for row in rows:
+        kinds[row.kind].append(row)
+    return Truth(
+        holds=tuple(
+            Hold(r.id, r.provider, r.model, r.run_id, r.key_id, r.batch_id, r.at_ms, r.amount, r.tokens)
+            for r in kinds["hold"]
+        ),
+        made=tuple(Made(r.provider, r.at_ms, r.tokens) for r in sorted(kinds["call"], key=lambda r: r.at_ms)),
+        hours=tuple(Spending(r.provider, r.at_ms, r.amount) for r in kinds["hour"]),
+        runs={r.id: r.amount for r in kinds["run"]},
+        keys={r.id: r.amount for r in kinds["key"]},
+        batches={r.id: r.amount for r in kinds["batch"]},
+    )

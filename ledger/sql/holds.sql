@@ -1,0 +1,52 @@
+-- name: begin
+insert into marks (name, value) values ('admission', '') on conflict (name) do nothing;
+
+-- name: lock
+-- Waits for every attempt that is being opened; whoever comes later finds the next generation.
+select value from marks where name = 'admission' for update;
+
+-- name: change
+update marks set value = %(generation)s, set_at = now() where name = 'admission';
+
+-- name: truth
+-- Everything that admission counts, in one statement and so at one moment. Times in Unix ms.
+-- hold: an open attempt; call: admitted of late; hour: spent by calls admitted in it; run, key, batch: spent in all.
+select 'hold' as kind, a.id, a.provider, a.model, a.run_id, r.key_id, r.batch_id,
+       round(extract(epoch from a.started_at) * 1000)::bigint as at_ms, a.hold_nanousd as amount, a.tokens
+from attempts a join runs r on r.id = a.run_id
+where a.status = 'open'
+union all
+select 'call', id, provider, model, null, null, null, round(extract(epoch from started_at) * 1000)::bigint, 0, tokens
+from attempts
+where id >= %(recent)s and started_at >= to_timestamp(%(since_ms)s / 1000.0)
+union all
+select 'hour', null, e.provider, null, null, null, null,
+       extract(epoch from date_bin('1 hour', coalesce(a.started_at, e.created_at), 'epoch'))::bigint * 1000,
+       sum(e.amount_nanousd)::bigint, 0
+from entries e left join attempts a on a.id = e.attempt_id
+where e.created_at >= to_timestamp(%(day_ms)s / 1000.0)
+  and coalesce(a.started_at, e.created_at) >= to_timestamp(%(day_ms)s / 1000.0)
+group by e.provider, 8
+union all
+select 'run', id, null, null, null, null, null, 0, cost_nanousd, 0
+from runs
+where status in ('queued', 'running') and cost_nanousd <> 0
+union all
+select 'key', key_id, null, null, null, null, null, 0, sum(amount_nanousd)::bigint, 0
+from entries
+where key_id is not null
+group by key_id
+union all
+select 'batch', batch_id, null, null, null, null, null, 0, sum(cost_nanousd)::bigint, 0
+from runs
+where batch_id is not null
+group by batch_id;
+
+-- name: ended
+-- What became of attempts that hold something: those still open, and what the ended ones took. The unknown are absent.
+select a.id, a.status <> 'open' as has_ended, coalesce(sum(e.amount_nanousd), 0)::bigint as amount,
+       coalesce(sum(e.input_tokens + e.cache_read_tokens + e.cache_write_tokens), 0)::bigint as input,
+       coalesce(sum(e.output_tokens), 0)::bigint as output
+from attempts a left join entries e on e.run_id = a.run_id and e.attempt_id = a.id
+where a.id = any(%(attempts)s)
+group by a.id;
