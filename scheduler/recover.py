@@ -18,30 +18,31 @@ import structlog
 
 from goblin.kv import outages
 from ledger import attempts, marks, runs
+from ledger.runs import Remainder
 from ledger.session import Ledger
 from workers.app import App
 from workers.canvas import publish, sound
 from workers.conclude import conclude_run
 from workers.stream import Feed
-from workflow.plan import Plan
+from workflow.plan import Plan, PlanError
 
 MARKER = "goblin:marker"
 BATCH = 500  # rows per statement; the next pass takes the rest
-UNPUBLISHED_AFTER = 3.0  # seconds that a submitter has to publish its run itself
-UNFINISHED_AFTER = 3.0
-STALLED_AFTER = 5.0  # seconds between writing down an end and sending what follows it
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a pass needs; one per scheduler process."""
+    """What a pass needs; one per scheduler process. Times are in seconds."""
 
     app: App
     ledger: Ledger
     client: redis.Redis
     feed: Feed
-    lease: float  # seconds
+    lease: float
+    unpublished_after: float = 3.0  # that a submitter has to publish its run itself
+    unfinished_after: float = 3.0
+    stalled_after: float = 5.0  # between writing down an end and sending what follows it
 
     def go(self) -> bool:
         """One pass, or False when another scheduler is at it. Raises Unavailable while a part is away."""
@@ -52,19 +53,15 @@ class Recovery:
 
     def _pass(self) -> None:
         self._check_marker()
-        due: dict[uuid.UUID, int] = {}
         for one in attempts.abandon(self.ledger, calm=self.lease, limit=BATCH):
             _log.warning("attempts.abandoned", run=str(one.run), count=one.attempts)
             if one.open_steps:
-                due[one.run] = one.epoch
-        lost = runs.unpublished(self.ledger, patience=UNPUBLISHED_AFTER, limit=BATCH)
-        lost += runs.stalled(self.ledger, patience=STALLED_AFTER, limit=BATCH)
+                self._publish(one.run, one.epoch, is_new=True)
+        lost = runs.unpublished(self.ledger, patience=self.unpublished_after, limit=BATCH)
+        lost += runs.stalled(self.ledger, patience=self.stalled_after, limit=BATCH)
         for run, epoch in lost:
-            if run not in due and (renewed := runs.renew_epoch(self.ledger, run, epoch)) is not None:
-                due[run] = renewed
-        for run, epoch in due.items():
-            self._publish(run, epoch)
-        for run in runs.unfinished(self.ledger, patience=UNFINISHED_AFTER, limit=BATCH):
+            self._publish(run, epoch, is_new=False)
+        for run in runs.unfinished(self.ledger, patience=self.unfinished_after, limit=BATCH):
             self._finish(run)
         if (sent_at := marks.sound(self.ledger)) is not None:
             sound(self.app, sent_at)
@@ -84,14 +81,30 @@ class Recovery:
         with outages():
             self.client.set(MARKER, marker)
 
-    def _publish(self, run: uuid.UUID, epoch: int) -> None:
+    def _publish(self, run: uuid.UUID, epoch: int, *, is_new: bool) -> None:
+        """Send what is left of a run, under this epoch when it `is_new`, else under the one after it."""
         rest = runs.remainder(self.ledger, run)
-        if rest.epoch != epoch:
+        plan = _read(rest)
+        if plan is None or rest.epoch != epoch:
             return
-        publish(self.app, Plan.from_value(rest.plan), run, epoch, rest.settled)
-        runs.mark_published(self.ledger, run, epoch)
-        _log.info("run.republished", run=str(run), epoch=epoch, settled=len(rest.settled))
+        under = epoch if is_new else runs.renew_epoch(self.ledger, run, epoch)
+        if under is None:
+            return
+        publish(self.app, plan, run, under, rest.settled)
+        runs.mark_published(self.ledger, run, under)
+        _log.info("run.republished", run=str(run), epoch=under, settled=len(rest.settled))
 
     def _finish(self, run: uuid.UUID) -> None:
         rest = runs.remainder(self.ledger, run)
-        conclude_run(self.ledger, self.feed, run, Plan.from_value(rest.plan), fail_fast=rest.fail_fast)
+        plan = _read(rest)
+        if plan is not None:
+            conclude_run(self.ledger, self.feed, run, plan, fail_fast=rest.fail_fast)
+
+
+def _read(rest: Remainder) -> Plan | None:
+    """The plan, or None when another release wrote it: that one's scheduler brings the run back."""
+    try:
+        return Plan.from_value(rest.plan)
+    except PlanError as error:
+        _log.error("plan.not_read", run=str(rest.id), reason=error.message)
+        return None

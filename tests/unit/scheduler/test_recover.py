@@ -1,0 +1,295 @@
+"""Recovery against real servers: every kind of loss brings its run back once, and what is healthy is left alone."""
+
+import base64
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import redis
+
+from goblin import kv
+from goblin.errors import Unavailable
+from goblin.settings import load
+from ledger import attempts, marks, runs
+from ledger.session import Ledger
+from ledger.states import RunStatus
+from scheduler.recover import MARKER, Recovery
+from tests.fakes.racing import at_once
+from tests.fakes.runs import SUCCESS, accept, assert_books_balance, claim, one, run_row
+from tests.fakes.wire import Wire
+from workers.app import STEPS, create
+from workers.canvas import STEP, publish
+from workers.stream import Feed, key
+from workflow.plan import Plan
+
+NONE, NEVER = 0.0, 3_600.0  # patience that has run out when it begins, and patience that does not
+CHAIN = "chat: one THEN chat: two"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A scheduler's surroundings. `impatient` waits for nobody; `patient` waits for everybody."""
+
+    ledger: Ledger
+    client: redis.Redis
+    patient: Recovery
+
+    @property
+    def impatient(self) -> Recovery:
+        return replace(self.patient, unpublished_after=NONE, unfinished_after=NONE, stalled_after=NONE)
+
+    def sent(self) -> list[tuple[uuid.UUID, int, int]]:
+        """The step messages in the queue, oldest first: run, step, epoch."""
+        messages: Any = self.client.lrange(STEPS, 0, -1)
+        found = [(one["headers"], one["body"]) for one in map(json.loads, reversed(messages))]
+        return [_args(body) for headers, body in found if headers["task"] == STEP]
+
+    def lose_messages(self) -> None:
+        self.client.delete(STEPS)
+
+    def publish(self, workflow: str = CHAIN) -> uuid.UUID:
+        """A run whose first messages were sent, and noted as sent."""
+        run = accept(self.ledger, workflow)
+        rest = runs.remainder(self.ledger, run)
+        publish(self.patient.app, Plan.from_value(rest.plan), run, 1)
+        runs.mark_published(self.ledger, run, 1)
+        return run
+
+    def drain(self) -> None:
+        """A worker has taken all that was sent so far, and a sounding behind it."""
+        self.lose_messages()
+        marks.drained(self.ledger, one(self.ledger, "select clock_timestamp()::text as now").now)
+
+
+def _args(body: str) -> tuple[uuid.UUID, int, int]:
+    run, idx, epoch = json.loads(base64.b64decode(body))[0]
+    return uuid.UUID(run), idx, epoch
+
+
+def make(database: str, redis_url: str) -> Place:
+    settings = load(environ={"REDIS_URL": redis_url, "DATABASE_URL": database})
+    ledger, client = Ledger(database, connections=8), kv.connect(redis_url)
+    return Place(
+        ledger,
+        client,
+        Recovery(
+            create(settings),
+            ledger,
+            client,
+            Feed(client, settings.limits),
+            lease=0,
+            unpublished_after=NEVER,
+            unfinished_after=NEVER,
+            stalled_after=NEVER,
+        ),
+    )
+
+
+@pytest.fixture
+def place(database: str, redis_url: str) -> Iterator[Place]:
+    place = make(database, redis_url)
+    place.patient.go()  # leaves its marker
+    place.lose_messages()
+    yield place
+    assert_books_balance(place.ledger)
+    place.ledger.close()
+    place.client.close()
+
+
+def test_a_run_that_was_never_published_is_published(place: Place) -> None:
+    run = accept(place.ledger, CHAIN)
+    assert place.impatient.go()
+    assert place.sent() == [(run, 0, 2)]
+    row = run_row(place.ledger, run)
+    assert (row.epoch, row.published_epoch) == (2, 2)
+    place.impatient.go()
+    assert len(place.sent()) == 1
+
+
+def test_a_submitter_is_given_its_time(place: Place) -> None:
+    run = accept(place.ledger)
+    place.patient.go()
+    assert place.sent() == []
+    assert run_row(place.ledger, run).epoch == 1
+
+
+def test_only_what_is_left_of_a_run_is_sent(place: Place) -> None:
+    run = accept(place.ledger, CHAIN)
+    made = claim(run, 0)
+    attempts.open_attempt(place.ledger, made)
+    attempts.settle(place.ledger, made.attempt, SUCCESS, goblin="chat", key_id=None)
+    place.impatient.go()
+    assert place.sent() == [(run, 1, 2)]
+
+
+def test_a_step_whose_worker_went_away_is_sent_again(place: Place) -> None:
+    run = place.publish()
+    place.lose_messages()
+    attempts.open_attempt(place.ledger, claim(run, 0, lease=-1))
+    place.patient.go()
+    assert place.sent() == [(run, 0, 2)]
+    entry = one(place.ledger, "select kind, is_measured, amount_nanousd from entries where run_id = %s", run)
+    assert tuple(entry) == ("charge", False, 40)
+
+
+def test_a_step_whose_worker_lives_is_left_to_it(place: Place) -> None:
+    run = place.publish()
+    attempts.open_attempt(place.ledger, claim(run, 0))
+    place.drain()
+    place.impatient.go()
+    assert place.sent() == []
+
+
+def test_nobody_is_given_up_while_postgres_has_just_come_up(place: Place) -> None:
+    run = place.publish()
+    place.lose_messages()
+    attempts.open_attempt(place.ledger, claim(run, 0, lease=-1))
+    replace(place.patient, lease=86_400).go()
+    assert place.sent() == []
+
+
+def test_a_cancelled_run_whose_worker_went_away_ends(place: Place) -> None:
+    run = place.publish()
+    place.lose_messages()
+    attempts.open_attempt(place.ledger, claim(run, 0, lease=-1))
+    runs.request_cancel(place.ledger, run)
+    place.impatient.go()
+    assert place.sent() == []
+    assert run_row(place.ledger, run).status == RunStatus.CANCELLED
+
+
+def test_a_run_that_nobody_lived_to_finish_is_finished_and_told(place: Place) -> None:
+    run = place.publish("chat: one")
+    made = claim(run)
+    attempts.open_attempt(place.ledger, made)
+    attempts.settle(place.ledger, made.attempt, SUCCESS, goblin="chat", key_id=None)
+    place.patient.go()
+    assert run_row(place.ledger, run).status == RunStatus.RUNNING
+    place.impatient.go()
+    assert run_row(place.ledger, run).status == RunStatus.SUCCEEDED
+    events: Any = place.client.xrange(key(run))
+    assert [entry["type"] for _, entry in events] == ["run.finished"]
+
+
+def test_a_redis_that_was_emptied_costs_no_run(place: Place) -> None:
+    published, unpublished = [place.publish() for _ in range(3)], accept(place.ledger)
+    finished = accept(place.ledger)
+    runs.request_cancel(place.ledger, finished)
+    runs.finish(place.ledger, finished, RunStatus.CANCELLED)
+    place.client.flushdb()
+    place.impatient.go()
+    assert sorted(place.sent()) == sorted([*((run, 0, 3) for run in published), (unpublished, 0, 2)])
+    assert place.client.get(MARKER) == marks.get(place.ledger, "marker")
+    place.impatient.go()
+    assert len(place.sent()) == 4
+
+
+def test_a_redis_that_was_replaced_is_one_that_was_emptied(place: Place) -> None:
+    run = place.publish()
+    place.client.flushdb()
+    place.client.set(MARKER, "another installation's")
+    place.impatient.go()
+    assert [sent[0] for sent in place.sent()] == [run]
+
+
+def test_a_first_start_takes_nothing_for_lost(database: str, redis_url: str) -> None:
+    place = make(database, redis_url)
+    run = place.publish()
+    place.patient.go()
+    assert place.sent() == [(run, 0, 1)]
+    assert run_row(place.ledger, run).epoch == 1
+    assert place.client.get(MARKER) == marks.get(place.ledger, "marker")
+    place.ledger.close()
+
+
+def test_a_run_whose_message_was_lost_is_sent_again_once_the_queue_was_drained_past_it(place: Place) -> None:
+    run = place.publish()
+    place.lose_messages()
+    place.impatient.go()
+    assert place.sent() == []  # nobody has drained the queue: the message may still lie in it
+    place.drain()
+    later = place.publish("chat: three")
+    place.impatient.go()
+    assert (run, 0, 2) in place.sent()
+    assert run_row(place.ledger, run).epoch == 2
+    assert run_row(place.ledger, later).epoch == 1
+
+
+def test_what_was_written_down_a_moment_ago_may_still_be_sent(place: Place) -> None:
+    run = place.publish()
+    place.drain()
+    place.patient.go()
+    assert run_row(place.ledger, run).epoch == 1
+
+
+def test_the_queue_is_sounded_while_a_run_is_open(place: Place) -> None:
+    place.patient.go()
+    assert place.client.llen(STEPS) == 0
+    accept(place.ledger)
+    place.patient.go()
+    place.patient.go()
+    assert place.client.llen(STEPS) == 1
+
+
+def test_two_schedulers_at_once_send_everything_once(place: Place, database: str, redis_url: str) -> None:
+    lost = [accept(place.ledger) for _ in range(5)]
+    for _ in range(5):
+        run = place.publish()
+        attempts.open_attempt(place.ledger, claim(run, 0, lease=-1))
+        lost.append(run)
+    place.lose_messages()
+    other = make(database, redis_url)
+    results = at_once(place.impatient.go, other.impatient.go, place.impatient.go, other.impatient.go)
+    assert set(results) <= {True, False}
+    assert True in results
+    assert sorted(place.sent()) == sorted((run, 0, 2) for run in lost)
+    other.ledger.close()
+
+
+def test_a_scheduler_whose_turn_it_is_not_does_nothing(place: Place) -> None:
+    accept(place.ledger)
+    with marks.duty(place.ledger, "recover") as is_mine:
+        assert is_mine
+        assert not place.impatient.go()
+    assert place.sent() == []
+
+
+def test_a_broker_that_is_away_is_waited_for(place: Place, database: str, redis_url: str) -> None:
+    with Wire(redis_url) as wire:
+        far = make(database, wire.url)
+        run = accept(far.ledger)
+        wire.shut()
+        with pytest.raises(Unavailable):
+            far.impatient.go()
+        wire.mend()
+        assert far.impatient.go()
+        assert {sent[0] for sent in place.sent()} == {run}
+        far.ledger.close()
+
+
+def test_a_postgres_that_is_away_is_waited_for(place: Place, database: str, redis_url: str) -> None:
+    with Wire(database) as wire:
+        far = make(wire.url, redis_url)
+        run = accept(far.ledger)
+        wire.shut()
+        with pytest.raises(Unavailable):
+            far.impatient.go()
+        wire.mend()
+        assert far.impatient.go()
+        assert place.sent() == [(run, 0, 2)]
+        far.ledger.close()
+
+
+def test_a_run_that_cannot_be_read_keeps_no_other_from_coming_back(place: Place) -> None:
+    broken, ended, whole = accept(place.ledger), accept(place.ledger), accept(place.ledger)
+    runs.request_cancel(place.ledger, ended)
+    with place.ledger.engine.connect() as connection:
+        spoil = "update runs set plan = '{\"v\": 0}', touched_at = 'epoch' where id = any (%s)"
+        connection.exec_driver_sql(spoil, ([broken, ended],))
+    place.impatient.go()
+    assert [sent[0] for sent in place.sent()] == [whole]
+    assert run_row(place.ledger, whole).published_epoch == 2
+    assert run_row(place.ledger, broken).epoch == 1  # for whoever can read it
