@@ -87,14 +87,17 @@ def flower(
     basic_auth: Annotated[
         str | None, typer.Option(envvar="FLOWER_BASIC_AUTH", help="USER:PASSWORD.  [default: made and printed]")
     ] = None,
-    max_tasks: Annotated[int, typer.Option(min=1, help="Tasks remembered; each takes about 4 KiB.")] = 20_000,
+    max_tasks: Annotated[
+        int, typer.Option(min=1, envvar="FLOWER_MAX_TASKS", help="Tasks remembered; each takes about 4 KiB.")
+    ] = 20_000,
 ) -> None:
     """Watch the Celery workers in a browser. Nobody gets in without a password."""
     from cli import show
+    from cli.flower import serve
     from goblin.errors import ConfigError
 
-    if basic_auth is not None and ":" not in basic_auth.strip(":"):
-        raise ConfigError("--basic-auth takes USER:PASSWORD")
+    if basic_auth is not None and not all(":" in one.strip(":") for one in basic_auth.split(",")):
+        raise ConfigError("--basic-auth takes USER:PASSWORD, or several with commas between: none may be in a password")
     with listen(address, port) as free:
         port = free.getsockname()[1]
     if basic_auth is None:
@@ -106,8 +109,7 @@ def flower(
     from workers.app import app
 
     settings.require_redis_url()
-    os.environ["FLOWER_BASIC_AUTH"] = basic_auth  # not on a command line, where everybody could read it
-    app.start(["flower", f"--address={address}", f"--port={port}", f"--max_tasks={max_tasks}"])
+    serve(app, address=address, port=port, basic_auth=basic_auth, max_tasks=max_tasks)
 
 
 def migrate(
