@@ -14,6 +14,7 @@ from celery.signals import setup_logging
 from goblin import log
 from goblin.settings import Settings, load
 from providers.registry import Provider
+from workers.consume import AMQP, Gather
 
 STEPS = "steps"
 
@@ -33,7 +34,8 @@ class App(Celery):
 
     def __init__(self, settings: Settings | None = None, **options: Any) -> None:
         self._given = settings
-        super().__init__("goblin", include=["workers.tasks"], **options)
+        super().__init__("goblin", include=["workers.tasks"], amqp=AMQP, **options)
+        self.steps["consumer"].add(Gather)
         self.add_defaults(lambda: configuration(self.settings))
 
     @cached_property

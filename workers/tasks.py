@@ -9,7 +9,6 @@ from typing import Any
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 from celery.signals import celeryd_after_setup, worker_shutdown, worker_shutting_down
-from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 
 from goblin.errors import LeaseLost
@@ -18,6 +17,7 @@ from ledger.states import StepStatus
 from workers import step as steps
 from workers.app import STEPS, App, provider_queue
 from workers.canvas import CALL, JOIN, SOUND, STEP
+from workers.consume import TakenRequest
 from workers.runtime import Runtime, build
 from workers.step import Busy, Done, Errand, HandOver, Result, Stale
 
@@ -25,7 +25,7 @@ _STATUSES = {status.value for status in StepStatus}
 _NAMES = {StepStatus.FAILED: "task-failed", StepStatus.SKIPPED: "task-skipped", StepStatus.CANCELLED: "task-revoked"}
 
 
-class TruthfulRequest(Request):
+class TruthfulRequest(TakenRequest):
     """Sends what a step became, not that its task returned: an outcome is a value in the canvas, also a failed one."""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name for it
@@ -97,7 +97,7 @@ def call(self: Task, run: str, idx: int, epoch: int, attempt: str) -> str:
     return _answer(self, errand, lambda runtime: steps.call_admitted(runtime, errand, uuid.UUID(attempt)))
 
 
-@shared_task(name=JOIN)
+@shared_task(base=StepTask, name=JOIN)
 def join() -> None:
     """Stands for steps side by side that ended; the next one reads from the ledger what they became."""
 
@@ -127,11 +127,15 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
             case HandOver():
                 raise task.replace(_call_signature(task, errand, result))
             case Busy():
-                if attempts.park(
-                    runtime.ledger, errand.run, errand.idx, dict(task.signature_from_request(task.request))
-                ):
+                if attempts.park(runtime.ledger, errand.run, errand.idx, _again(task)):
                     _show(task, "task-waiting")
                     raise Ignore
+
+
+def _again(task: Task) -> dict[str, Any]:
+    """The message once more, as readable in Flower as it was."""
+    shown = {"argsrepr": task.request.argsrepr, "kwargsrepr": task.request.kwargsrepr}
+    return dict(task.signature_from_request(task.request, **shown))
 
 
 def _show(task: Task, event: str) -> None:
