@@ -1,8 +1,9 @@
 """The waiting rooms: steps that were refused for capacity, in order, until a place is free. Kept in Redis.
 
 What waits is the message that a retry would send; whoever frees a place, or sees the clock free one, sends it again.
-A step stands in the room of every provider that could serve it and leaves all of them when it is called. If Redis
-loses the rooms, the ledger still knows who waited, and recovery publishes those runs anew.
+A step stands in the room of every provider that could serve it, or of the budget that is short, and leaves all of them
+when it is called. A room has a moment at which the clock calls somebody if no release does before. If Redis loses the
+rooms, the ledger still knows who waited, and recovery publishes those runs anew.
 """
 
 import json
@@ -21,19 +22,20 @@ WAITERS = "{goblin}:waiting:steps"
 ROOMS = "{goblin}:waiting:rooms"
 PREFIX = "{goblin}:waiting:room:"
 NO_DEADLINE = 10**15 - 1
-LOWEST = 9
+LEVELS = 100  # of priority on both sides of 0
+AGAIN_MS = 5_000  # after which the clock looks into a room that nobody gave a better moment
 
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """A step that waits. `priority` 0 is served first, 9 last; within it the earlier deadline, then the older run."""
+    """A step that waits. A lower `priority` is served first, within it the earlier deadline, then the older run."""
 
     run: uuid.UUID
     idx: int
     epoch: int
     key: str = ""  # the API key, or "" for none
     weight: float = 1.0  # of the key's turns
-    priority: int = 5
+    priority: int = 0  # -100..100
     deadline: datetime | None = None
 
     @property
@@ -44,7 +46,8 @@ class Waiter:
     def place(self) -> str:
         """Text that sorts as the steps of one API key are served. A run's id begins with the moment that it arrived."""
         deadline = NO_DEADLINE if self.deadline is None else int(self.deadline.timestamp() * 1000)
-        return f"{min(max(self.priority, 0), LOWEST)}:{deadline:015d}:{self.run.int >> 80:015d}:{self.idx:03d}"
+        level = min(max(self.priority, -LEVELS), LEVELS) + LEVELS
+        return f"{level:03d}:{deadline:015d}:{self.run.int >> 80:015d}:{self.idx:03d}"
 
 
 class WaitingRooms:
@@ -55,21 +58,28 @@ class WaitingRooms:
         self._wait = client.register_script(_script("wait"))
         self._wake = client.register_script(_script("wake"))
 
-    def enter(self, waiter: Waiter, message: Mapping[str, Any], rooms: Sequence[str]) -> int:
-        """Stand in these rooms: how many others are in the emptiest of them."""
+    def enter(self, waiter: Waiter, message: Mapping[str, Any], rooms: Mapping[str, int | None]) -> int:
+        """Stand in these rooms, each with the ms until it may have room (None: not known): how many others are in the
+        emptiest of them."""
         step = [PREFIX, waiter.id, json.dumps(message), waiter.key, str(waiter.weight), waiter.place]
         with outages():
-            return int(self._wait(keys=[WAITERS, ROOMS], args=[*step, *rooms]))
+            return int(self._wait(keys=[WAITERS, ROOMS], args=[*step, *_moments(rooms)]))
 
-    def call(self, room: str, count: int = 1) -> list[dict[str, Any]]:
-        """The messages of the next `count` steps, which have left now; they must be sent."""
+    def call(self, rooms: Sequence[str], count: int = 1) -> list[dict[str, Any]]:
+        """The messages of the next `count` steps of each room, which have left now; they must be sent."""
         with outages():
-            return [json.loads(text) for text in self._wake(keys=[WAITERS, ROOMS], args=[PREFIX, room, count])]
+            found = self._wake(keys=[WAITERS, ROOMS], args=[PREFIX, count, AGAIN_MS, *rooms]) if rooms else []
+            return [json.loads(text) for text in found]
+
+    def call_due(self) -> list[dict[str, Any]]:
+        """The messages of the next step of every room whose moment has come. One process of all gets each."""
+        with outages():
+            return [json.loads(text) for text in self._wake(keys=[WAITERS, ROOMS], args=[PREFIX, 1, AGAIN_MS])]
 
     def occupied(self) -> frozenset[str]:
         """The rooms that somebody may be in."""
         with outages():
-            return frozenset(str(room) for room in self._client.smembers(ROOMS))
+            return frozenset(str(room) for room in self._client.zrange(ROOMS, 0, -1))
 
     def missing(self, waiters: Collection[Waiter]) -> list[Waiter]:
         """Those of whom no room knows: their messages were lost."""
@@ -78,6 +88,10 @@ class WaitingRooms:
         with outages():
             found = self._client.hmget(WAITERS, [waiter.id for waiter in waiters])
         return [waiter for waiter, text in zip(waiters, found, strict=True) if text is None]
+
+
+def _moments(rooms: Mapping[str, int | None]) -> list[str | int]:
+    return [part for room, after_ms in rooms.items() for part in (room, AGAIN_MS if after_ms is None else after_ms)]
 
 
 def _script(name: str) -> str:

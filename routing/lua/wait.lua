@@ -1,9 +1,9 @@
 -- Put a step into the waiting rooms of all that could serve it; one that is in already takes its place anew.
 -- A room is a provider's or a budget's. In it API keys take turns by virtual time (a turn costs 1 / weight), and the
 -- steps of one key stand in order (priority, deadline, arrival).
--- KEYS[1] hash of waiters (id -> JSON)   KEYS[2] set of the rooms that are not empty
+-- KEYS[1] hash of waiters (id -> JSON)   KEYS[2] sorted set of the rooms: when (Unix ms) the clock calls somebody
 -- ARGV[1] prefix of a room's keys   ARGV[2] waiter id   ARGV[3] message (text)   ARGV[4] API key   ARGV[5] its weight
--- ARGV[6] place: text that sorts by (priority, deadline, arrival)   ARGV[7..] rooms
+-- ARGV[6] place: text that sorts by (priority, deadline, arrival)   ARGV[7], ARGV[8], … room, ms until it may have room
 -- RETURNS how many steps are in the emptiest of the rooms, itself not counted
 local prefix, id, key, place = ARGV[1], ARGV[2], ARGV[4], ARGV[6] .. ":" .. ARGV[2]
 local known = redis.call("HGET", KEYS[1], id)
@@ -14,7 +14,9 @@ if known then
   end
 end
 local names, fewest = {}, nil
-for i = 7, #ARGV do
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 7, #ARGV, 2 do
   local room, others = ARGV[i], 0
   names[#names + 1] = room
   local keys = prefix .. room .. ":keys"
@@ -28,7 +30,7 @@ for i = 7, #ARGV do
     others = others + redis.call("ZCARD", prefix .. room .. ":key:" .. one)
   end
   redis.call("ZADD", prefix .. room .. ":key:" .. key, 0, place)
-  redis.call("SADD", KEYS[2], room)
+  redis.call("ZADD", KEYS[2], "LT", now + tonumber(ARGV[i + 1]), room)
   fewest = math.min(fewest or others, others)
 end
 redis.call("HSET", KEYS[1], id,

@@ -1,11 +1,13 @@
--- Take the next steps out of a waiting room: the most urgent priority first, then the API key whose turn it is.
--- KEYS[1] hash of waiters   KEYS[2] set of the rooms that are not empty
--- ARGV[1] prefix of a room's keys   ARGV[2] room   ARGV[3] how many to take
+-- Take the next steps out of waiting rooms: the most urgent priority first, then the API key whose turn it is.
+-- KEYS[1] hash of waiters   KEYS[2] sorted set of the rooms: when (Unix ms) the clock calls somebody
+-- ARGV[1] prefix of a room's keys   ARGV[2] how many to take of a room   ARGV[3] ms after which the clock calls again
+-- ARGV[4..] rooms, called by a release; none: those whose moment has come, at most 50, called by the clock
 -- RETURNS their messages; they are out of every other room as well
-local prefix, room = ARGV[1], ARGV[2]
-local base = prefix .. room
+local prefix = ARGV[1]
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local messages = {}
-local function next_key()
+local function next_key(base)
   local best, best_priority
   -- in order of virtual time, so the first key of the most urgent priority is the one whose turn it is
   for _, key in ipairs(redis.call("ZRANGE", base .. ":keys", 0, -1)) do
@@ -13,17 +15,18 @@ local function next_key()
     if not first then
       redis.call("ZREM", base .. ":keys", key)
     else
-      local priority = string.sub(first, 1, 1)
+      local priority = string.sub(first, 1, 3)
       if not best or priority < best_priority then best, best_priority = key, priority end
     end
   end
   return best
 end
-while #messages < tonumber(ARGV[3]) do
-  local key = next_key()
+local function take(room)
+  local base = prefix .. room
+  local key = next_key(base)
   if not key then
-    redis.call("SREM", KEYS[2], room)
-    break
+    redis.call("ZREM", KEYS[2], room)
+    return false
   end
   local place = redis.call("ZPOPMIN", base .. ":key:" .. key)[1]
   local id = string.match(place, "[^:]*$")
@@ -34,11 +37,22 @@ while #messages < tonumber(ARGV[3]) do
       redis.call("ZREM", prefix .. other .. ":key:" .. key, place)
     end
     redis.call("HDEL", KEYS[1], id)
-    local turn = tonumber(redis.call("ZSCORE", base .. ":keys", key))
+    local turn = redis.call("ZSCORE", base .. ":keys", key)
     local after = redis.call("ZINCRBY", base .. ":keys", 1 / waiter.weight, key)
     redis.call("HSET", base .. ":turns", "", turn, key, after)
     redis.call("EXPIRE", base .. ":turns", 3600)
     messages[#messages + 1] = waiter.message
+  end
+  return true
+end
+local rooms = { unpack(ARGV, 4) }
+if #rooms == 0 then
+  rooms = redis.call("ZRANGEBYSCORE", KEYS[2], "-inf", now, "LIMIT", 0, 50)
+  for _, room in ipairs(rooms) do redis.call("ZADD", KEYS[2], now + tonumber(ARGV[3]), room) end
+end
+for _, room in ipairs(rooms) do
+  for _ = 1, tonumber(ARGV[2]) do
+    if not take(room) then break end
   end
 end
 return messages

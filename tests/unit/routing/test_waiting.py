@@ -30,11 +30,11 @@ def waiter(nr: int = 0, **about: object) -> Waiter:
 
 
 def names(rooms: WaitingRooms, room: str, count: int = 99) -> list[str]:
-    return [message["name"] for message in rooms.call(room, count)]
+    return [message["name"] for message in rooms.call([room], count)]
 
 
 def enter(rooms: WaitingRooms, name: str, one: Waiter, *where: str) -> int:
-    return rooms.enter(one, {"name": name}, where or ("a",))
+    return rooms.enter(one, {"name": name}, dict.fromkeys(where or ("a",)))
 
 
 def test_steps_are_called_by_priority_then_deadline_then_arrival(rooms: WaitingRooms) -> None:
@@ -43,7 +43,7 @@ def test_steps_are_called_by_priority_then_deadline_then_arrival(rooms: WaitingR
     enter(rooms, "early", waiter(1))
     enter(rooms, "due later", waiter(5, deadline=soon + timedelta(hours=1)))
     enter(rooms, "due soon", waiter(6, deadline=soon))
-    enter(rooms, "urgent", waiter(9, priority=0))
+    enter(rooms, "urgent", waiter(9, priority=-3))
     assert names(rooms, "a") == ["urgent", "due soon", "due later", "early", "late"]
 
 
@@ -121,6 +121,16 @@ def test_everybody_is_called_exactly_once(
     assert sorted(called) == sorted({str(nr) for nr, _, _ in entries})
     assert [name for room in "abc" for name in names(rooms, room)] == []
     assert rooms.occupied() == frozenset()
+
+
+def test_the_clock_calls_one_of_each_room_whose_moment_has_come(rooms: WaitingRooms) -> None:
+    for nr in range(2):
+        rooms.enter(waiter(nr), {"name": f"now {nr}"}, {"soon": 0})
+    rooms.enter(waiter(5), {"name": "later"}, {"far": 3_600_000})
+    assert [message["name"] for message in rooms.call_due()] == ["now 0"]
+    assert rooms.call_due() == []
+    rooms.enter(waiter(6), {"name": "sooner"}, {"far": 0})
+    assert [message["name"] for message in rooms.call_due()] == ["later"]
 
 
 def test_ids_of_runs_sort_by_arrival() -> None:
