@@ -6,7 +6,7 @@ The verbs are in routing/lua; here are their values. What to do with a refusal i
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -210,6 +210,10 @@ class Admission:
         admitted_at = datetime.fromtimestamp(at_ms / 1000, UTC)
         return Admitted(ask.attempt, place, generation, admitted_at, bool(is_probe), names)
 
+    def known(self, attempt: uuid.UUID, place: Place, hold: int) -> Admitted:
+        """What another process was admitted for. Redis knows the rest by the attempt's id."""
+        return Admitted(attempt, replace(place, hold=hold), "", datetime.now(UTC), is_probe=False, counters=())
+
     def settle(
         self, attempt: uuid.UUID, used: Used, *, generation: str = "", counters: Sequence[str] = ()
     ) -> tuple[str, ...]:
@@ -250,7 +254,7 @@ class Admission:
         generation = self.generation()
         if generation is None:
             return []
-        root, client = f"{self.scripts.prefix}:{generation}:", self.scripts.client
+        root, client = self.scripts.root(generation), self.scripts.client
         with outages():
             now = client.time()[0] * 1000
             names: list[str] = client.zrangebyscore(f"{root}budgets", f"({now}", "+inf")  # type: ignore[assignment]

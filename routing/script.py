@@ -43,6 +43,10 @@ class Scripts:
         }
         self._digests = {verb: hashlib.sha1(text.encode()).hexdigest() for verb, text in self._texts.items()}
 
+    def root(self, generation: str) -> str:
+        """What the keys of a generation's counters begin with."""
+        return f"{self.prefix}:counters:{generation}:"
+
     def run(self, verb: str, value: Mapping[str, Any]) -> list[Any]:
         """One verb in one round trip. Raises Unavailable when Redis cannot be reached."""
         (answer,) = self.run_all([(verb, value)])

@@ -8,7 +8,7 @@
 --     reservations until they leave the window: for a minute the sum is too high, never too low.
 -- RETURNS the number of holds
 local ask = cjson.decode(ARGV[1])
-local root = KEYS[1] .. ":" .. ask.generation .. ":"
+local root = KEYS[1] .. ":counters:" .. ask.generation .. ":"
 
 local function open_budget(name, ends, idle)
   local key = root .. "budget:" .. name

@@ -86,7 +86,7 @@ class Both:
 
     def compare(self) -> None:
         """Both hold the same counts."""
-        root = f"{self.scripts.prefix}:1:"
+        root = f"{self.scripts.prefix}:counters:1:"
         for name, known in self.twin.budgets.items():
             fields = self.client.hgetall(f"{root}budget:{name}")
             assert (int(fields.get("spent", 0)), int(fields.get("held", 0))) == (known.spent, known.held), name

@@ -3,7 +3,7 @@
 local function generation_root()
   local generation = redis.call("GET", KEYS[1] .. ":generation")
   if not generation then return nil end
-  return KEYS[1] .. ":" .. generation .. ":", generation
+  return KEYS[1] .. ":counters:" .. generation .. ":", generation
 end
 
 -- A whole number as text: Lua's own conversion keeps 14 digits only.

@@ -1,0 +1,182 @@
+"""Keeps Redis' counters true to the ledger: builds them anew when they are lost, and settles what nobody settled.
+
+A generation is loaded under keys of its own while admission refuses, and taken into use in one write. What was
+admitted before and is not open in Postgres by then can never be opened; what is open counts as held. A rebuild that
+dies half-way leaves Redis without a generation, or with one that Postgres does not know: the next pass sees either.
+"""
+
+import secrets
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import redis
+import structlog
+
+from goblin.kv import outages
+from ledger import holds, marks
+from ledger.holds import End, Hold, Truth
+from ledger.session import Ledger
+from routing import budget
+from routing.admission import SPAN_MS
+from routing.budget import Counter
+from routing.script import Scripts
+
+UNOPENED_MS = 120_000  # after which an admission without an attempt is given back: no opening takes that long
+LONGEST_MS = 900_000  # that a call found open is believed to last, if nobody says that it ended
+CHUNK = 1_000  # holds or counters in one message to Redis
+_T = TypeVar("_T")
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What one pass did: holds settled by what the ledger knows, and holds given back that nobody opened."""
+
+    is_rebuilt: bool
+    settled: int
+    released: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Needed by the scheduler alone; one per process. Holds without an attempt are given back after `unopened_ms`."""
+
+    ledger: Ledger
+    scripts: Scripts
+    unopened_ms: int = UNOPENED_MS
+
+    def go(self) -> Mended | None:
+        """One pass, or None when another scheduler is at it. Raises Unavailable while a part is away."""
+        with marks.duty(self.ledger, "rebuild") as is_mine:
+            if not is_mine:
+                return None
+            is_due = self._is_due()
+            if is_due:
+                self.rebuild()
+            return Mended(is_due, *self.reconcile())
+
+    def rebuild(self) -> str:
+        """Count anew from the ledger: the new generation. Admission refuses from its beginning to its end."""
+        generation, client, prefix = secrets.token_hex(6), self.scripts.client, self.scripts.prefix
+        with outages():
+            client.delete(f"{prefix}:generation")
+            now_ms = _now_ms(client)
+        with holds.renew(self.ledger, generation, now_ms=now_ms, span_ms=SPAN_MS) as truth:
+            for value in loads(truth, generation, now_ms):
+                self.scripts.run("load", value)
+            with outages():
+                client.mset({f"{prefix}:server": _server(client), f"{prefix}:generation": generation})
+        _log.warning("admission.rebuilt", generation=generation, holds=len(truth.holds))
+        self._sweep(generation)
+        return generation
+
+    def reconcile(self) -> tuple[int, int]:
+        """Settle the holds whose attempts have ended, release the old ones whose attempts never began.
+
+        How many of each. Costs one statement for every thousand calls under way.
+        """
+        client, prefix = self.scripts.client, self.scripts.prefix
+        with outages():
+            generation, now_ms = str(client.get(f"{prefix}:generation")), _now_ms(client)
+            held: Any = client.zrange(f"{self.scripts.root(generation)}holds", 0, -1, withscores=True)
+        settled = released = 0
+        for chunk in _chunks(held):
+            ends = holds.ended(self.ledger, [uuid.UUID(attempt) for attempt, _ in chunk])
+            verbs = [
+                verb for attempt, at_ms in chunk if (verb := _mend(attempt, ends, now_ms - at_ms > self.unopened_ms))
+            ]
+            if verbs:
+                self.scripts.run_all(verbs)
+            settled += sum(verb == "settle" for verb, _ in verbs)
+            released += sum(verb == "release" for verb, _ in verbs)
+        if settled or released:
+            _log.info("holds.reconciled", settled=settled, released=released)
+        return settled, released
+
+    def _is_due(self) -> bool:
+        """Whether Redis was emptied, or restarted (it may have come back with yesterday's counters), or is not ours."""
+        client, prefix = self.scripts.client, self.scripts.prefix
+        with outages():
+            generation, server = client.mget(f"{prefix}:generation", f"{prefix}:server")
+            is_same = server == _server(client)
+        return not is_same or generation is None or generation != holds.current(self.ledger)
+
+    def _sweep(self, generation: str) -> None:
+        """Remove the counters of older generations."""
+        client, current = self.scripts.client, self.scripts.root(generation)
+        with outages():
+            found = client.scan_iter(match=self.scripts.root("*") + "*", count=CHUNK)
+            for keys in _chunks([str(key) for key in found if not str(key).startswith(current)]):
+                client.unlink(*keys)
+
+
+def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]]:
+    """The truth as values for the verb `load`, each of a bounded size."""
+
+    def value(**parts: Any) -> dict[str, Any]:
+        return {"generation": generation, "span": SPAN_MS, "spent": [], "holds": [], "calls": [], **parts}
+
+    for spent in _chunks(list(_spent(truth, now_ms))):
+        yield value(spent=[[counter.name, amount, counter.ends, counter.idle] for counter, amount in spent])
+    for made in _chunks(truth.made):
+        yield value(calls=[[one.provider, one.at_ms, one.tokens] for one in made])
+    for held in _chunks(truth.holds):
+        yield value(holds=[_hold(one, now_ms) for one in held])
+
+
+def _spent(truth: Truth, now_ms: int) -> Iterator[tuple[Counter, int]]:
+    hour_ms = now_ms // budget.HOUR_MS * budget.HOUR_MS
+    for one in truth.hours:
+        periods: tuple[budget.Period, ...] = ("hour", "day") if one.hour_ms == hour_ms else ("day",)
+        for period in periods:
+            yield budget.counter(budget.everything(period, 0), one.hour_ms), one.amount
+            yield budget.counter(budget.of_provider(one.provider, period, 0), one.hour_ms), one.amount
+    for run, amount in truth.runs.items():
+        yield budget.counter(budget.of_run(run, 0), now_ms), amount
+    for key, amount in truth.keys.items():
+        yield budget.counter(budget.of_key(key, 0), now_ms), amount
+    for batch, amount in truth.batches.items():
+        yield budget.counter(budget.of_batch(batch, 0), now_ms), amount
+
+
+def _hold(one: Hold, now_ms: int) -> dict[str, Any]:
+    above = budget.counters(
+        provider=one.provider, run=one.run, key=one.key, batch=one.batch, at_ms=one.at_ms, now_ms=now_ms
+    )
+    return {
+        "attempt": str(one.attempt),
+        "at": one.at_ms,
+        "provider": one.provider,
+        "candidate": f"{one.provider}/{one.model}",
+        "amount": one.amount,
+        "tokens": one.tokens,
+        "slot_until": one.at_ms + LONGEST_MS,
+        "budgets": above,
+    }
+
+
+def _mend(attempt: str, ends: dict[uuid.UUID, End], is_old: bool) -> tuple[str, dict[str, Any]] | None:
+    end = ends.get(uuid.UUID(attempt))
+    if end is None:
+        return ("release", {"attempt": attempt}) if is_old else None
+    if not end.has_ended:
+        return None
+    used = {"amount": end.amount, "input": end.input, "output": end.output}
+    return "settle", {"attempt": attempt, **used, "generation": "", "budgets": []}
+
+
+def _chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
+
+
+def _server(client: redis.Redis) -> str:
+    """A name that Redis gives itself at every start."""
+    return str(client.info("server")["run_id"])
+
+
+def _now_ms(client: redis.Redis) -> int:
+    seconds, micros = client.time()
+    return seconds * 1000 + micros // 1000

@@ -1,0 +1,219 @@
+"""Redis loses everything, workers die between two writes: the counters are made true, and nothing is spent twice."""
+
+import uuid
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import redis
+
+from goblin import kv
+from goblin.clock import new_id
+from ledger import attempts, holds, keys, runs
+from ledger.attempts import Charge, Ending
+from ledger.holds import Outdated
+from ledger.session import Ledger
+from ledger.states import AttemptStatus, StepStatus
+from routing import budget
+from routing.admission import SPAN_MS, Admission, Admitted, Ask, Rate, Refused, Used
+from routing.budget import Budget
+from routing.rebuild import Rebuild
+from routing.script import Scripts
+from tests.fakes.askers import call_all, claim_of, place, together
+from tests.fakes.asks import NOON
+from tests.fakes.racing import begin, until, until_waiting
+from tests.fakes.runs import accept, one, request
+
+LARGE = 10**9
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    client = kv.connect(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    ledger = Ledger(database)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def gate(client: redis.Redis) -> Admission:
+    return Admission(Scripts(client))
+
+
+@pytest.fixture
+def rebuild(ledger: Ledger, gate: Admission) -> Rebuild:
+    rebuild = Rebuild(ledger, gate.scripts)
+    assert rebuild.go() is not None
+    return rebuild
+
+
+@pytest.fixture
+def key(ledger: Ledger) -> uuid.UUID:
+    keys.create(ledger, "somebody")
+    return uuid.UUID(str(one(ledger, "select id from keys").id))
+
+
+def above(run: uuid.UUID, key: uuid.UUID) -> tuple[Budget, ...]:
+    return (
+        budget.everything("hour", LARGE),
+        budget.everything("day", LARGE),
+        budget.of_run(run, LARGE),
+        budget.of_key(key, LARGE),
+    )
+
+
+def ask(gate: Admission, *budgets: Budget, rate: Rate = Rate()) -> Admitted:  # noqa: B008
+    own = (budget.of_provider("sim", "hour", LARGE), budget.of_provider("sim", "day", LARGE))
+    answer = gate.admit(Ask(new_id(), (place(budgets=own, rate=rate),), budgets))
+    assert isinstance(answer, Admitted)
+    return answer
+
+
+def settle(ledger: Ledger, admitted: Admitted, cost: int, key: uuid.UUID | None = None) -> None:
+    """In the ledger alone."""
+    charge = Charge(cost, is_measured=True, price={}, input=4, output=3)
+    ending = Ending(AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, charge=charge)
+    attempts.settle(ledger, admitted.attempt, ending, goblin="chat", key_id=key)
+
+
+def counted(gate: Admission, run: uuid.UUID) -> dict[str, tuple[int, int]]:
+    """Spent and held of every budget, the run's too."""
+    found = {state.name: (state.spent, state.held) for state in gate.budgets()}
+    fields = gate.scripts.client.hgetall(f"{gate.scripts.root(gate.generation() or '')}budget:run:{run}")
+    return {**found, "run": (int(fields.get("spent", 0)), int(fields.get("held", 0)))}
+
+
+def test_what_was_lost_is_counted_anew_to_the_nano_dollar(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis, key: uuid.UUID
+) -> None:
+    run = runs.submit(ledger, request("chat: a AND chat: b AND chat: c", key_id=key)).id
+    for idx, cost in enumerate([70, 30, None]):
+        admitted = ask(gate, *above(run, key))
+        assert attempts.open_attempt(ledger, claim_of(admitted, run, idx)) is not None
+        if cost is not None:
+            settle(ledger, admitted, cost, key)
+            gate.settle(admitted.attempt, Used(cost))
+    before = counted(gate, run)
+    assert before["all/hour"] == (100, 100)
+    client.flushdb()
+    refused = gate.admit(Ask(new_id(), (place(),)))
+    assert isinstance(refused, Refused)
+    assert refused.as_error().slug == "unavailable"
+    assert rebuild.go() is not None
+    assert counted(gate, run) == before
+    settle(ledger, admitted, 5, key)
+    gate.settle(admitted.attempt, Used(5))
+    assert counted(gate, run) == dict.fromkeys(before, (105, 0))
+
+
+def test_an_ended_call_that_is_settled_after_the_rebuild_counts_once(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis, key: uuid.UUID
+) -> None:
+    run = runs.submit(ledger, request(key_id=key)).id
+    admitted = ask(gate, *above(run, key))
+    attempts.open_attempt(ledger, claim_of(admitted, run))
+    settle(ledger, admitted, 60, key)
+    client.flushdb()
+    rebuild.go()
+    gate.settle(admitted.attempt, Used(60), generation=admitted.generation, counters=admitted.counters)
+    assert counted(gate, run)["all/day"] == (60, 0)
+
+
+def test_what_was_admitted_before_a_rebuild_cannot_be_opened_after_it(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis
+) -> None:
+    run = accept(ledger)
+    admitted = ask(gate)
+    client.flushdb()
+    rebuild.go()
+    with pytest.raises(Outdated):
+        attempts.open_attempt(ledger, claim_of(admitted, run))
+    again = ask(gate)
+    assert attempts.open_attempt(ledger, claim_of(again, run)) == 1
+
+
+def test_an_attempt_that_opens_during_a_rebuild_waits_and_is_refused(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild
+) -> None:
+    run = accept(ledger)
+    admitted = ask(gate)
+    with holds.renew(ledger, "next", now_ms=NOON, span_ms=SPAN_MS) as truth:
+        opening = begin(partial(attempts.open_attempt, ledger, claim_of(admitted, run)))
+        until_waiting(ledger)
+        assert not truth.holds
+    with pytest.raises(Outdated):
+        opening.result(30)
+
+
+def test_calls_of_the_last_minute_still_count_after_a_rebuild(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis
+) -> None:
+    rate = Rate(rpm=2, tpm=100, concurrency=9)
+    for _ in range(2):
+        attempts.open_attempt(ledger, claim_of(ask(gate, rate=rate), accept(ledger)))
+    client.flushdb()
+    rebuild.go()
+    answer = gate.admit(Ask(new_id(), (place(rate=rate),)))
+    assert isinstance(answer, Refused)
+    assert answer.reasons[0].reason == "requests"
+
+
+def test_a_redis_that_was_started_anew_is_not_believed(gate: Admission, rebuild: Rebuild, client: redis.Redis) -> None:
+    before = gate.generation()
+    assert not getattr(rebuild.go(), "is_rebuilt", True)
+    client.set("{goblin}:server", "an earlier start")
+    assert getattr(rebuild.go(), "is_rebuilt", False)
+    assert gate.generation() not in (None, before)
+    assert not list(client.scan_iter(gate.scripts.root(before or "") + "*"))
+
+
+def test_a_hold_whose_call_has_ended_is_settled_by_the_ledger(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    run = runs.submit(ledger, request("chat: a AND chat: b", key_id=key)).id
+    ended, running = ask(gate, *above(run, key)), ask(gate, *above(run, key))
+    attempts.open_attempt(ledger, claim_of(ended, run, 0))
+    attempts.open_attempt(ledger, claim_of(running, run, 1))
+    settle(ledger, ended, 60, key)
+    assert rebuild.reconcile() == (1, 0)
+    assert counted(gate, run)["run"] == (60, 100)
+    assert rebuild.reconcile() == (0, 0)
+
+
+def test_a_hold_that_nobody_opened_is_given_back_once_it_is_old(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    run = accept(ledger)
+    ask(gate, *above(run, key))
+    assert rebuild.reconcile() == (0, 0)
+    assert Rebuild(ledger, gate.scripts, unopened_ms=-1).reconcile() == (0, 1)
+    assert counted(gate, run)["run"] == (0, 0)
+
+
+def test_many_processes_spend_a_budget_to_its_end_through_a_loss_of_redis(
+    redis_url: str,
+    database: str,
+    ledger: Ledger,
+    gate: Admission,
+    rebuild: Rebuild,
+    client: redis.Redis,
+    key: uuid.UUID,
+) -> None:
+    limit = budget.of_key(key, 30_000)
+    calling = begin(partial(together, 6, call_all, redis_url, database, key, limit))
+    for share in (60, 120):
+        until(lambda share=share: one(ledger, "select count(*) from entries").count >= share, "calls")
+        client.flushdb()
+        rebuild.go()
+    hasty = Rebuild(ledger, gate.scripts, unopened_ms=1_000)  # those who die before they open hold the rest
+    until(lambda: hasty.go() and calling.done(), "the end of the budget")
+    paid = one(ledger, "select count(*), sum(amount_nanousd) from entries")
+    assert sum(calling.result()) == paid.count
+    assert paid.sum == 30_000
+    assert [(state.spent, state.held) for state in gate.budgets() if state.name == limit.name] == [(30_000, 0)]
