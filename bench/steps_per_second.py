@@ -1,4 +1,4 @@
-"""Steps per second against plain Celery whose task calls the vendor's SDK and inserts one row: same pool, same upstream.
+"""Steps per second, against plain Celery whose task calls the vendor's SDK and inserts one row.
 
 The queue is full before the workers start; what counts is the time from the first finished step to the last.
 """
@@ -16,7 +16,8 @@ from bench.table import Row
 STEPS, REPEATS, CONCURRENCY = 600, 3, 50
 MODEL = "sim-instant+tokens=20"
 _ANSWERS = """create table answers (id bigint generated always as identity primary key, model text not null,
-    output text not null, input_tokens int not null, output_tokens int not null, finished_at timestamptz not null default now())"""
+    output text not null, input_tokens int not null, output_tokens int not null,
+    finished_at timestamptz not null default now())"""
 _RATE = "select count(*), (count(*) - 1) / extract(epoch from max(finished_at) - min(finished_at)) from {table}"
 _Lane = Callable[[Ground, str], AbstractContextManager[tuple[str, str]]]
 

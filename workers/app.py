@@ -78,9 +78,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "priority_steps": [0],
             "socket_timeout": 30,
             "socket_connect_timeout": 2,
-            "visibility_timeout": 3_600,
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
         },
     }
 
