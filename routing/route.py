@@ -23,7 +23,7 @@ class Route:
         """This route, or NoCandidate with every reason when nobody is on it."""
         if self.candidates:
             return self
-        raise NoCandidate(_summary(self.refusals), self.refusals)
+        raise NoCandidate(_summary(self.need, self.refusals), self.refusals)
 
     def as_value(self) -> dict[str, Any]:
         """The decision as data; terms are rounded to six places."""
@@ -50,7 +50,10 @@ class Router:
     def rank(self, need: Need) -> Route:
         """All that can serve the need now, best first; without `health` as the catalog's priors have it."""
         snapshot = self._health.snapshot() if self._health else EMPTY
-        candidates, refusals = eligible(self._offers.registry.candidates(), need, snapshot.resting(time.time()))
+        known = self._offers.registry
+        candidates, refusals = eligible(known.candidates(), need, snapshot.resting(time.time()))
+        silent = (provider for provider in known.providers.values() if not provider.models)
+        refusals |= {provider.id: why for provider in silent if (why := provider.why_not()) is not None}
         ranked = rank(
             [(candidate, snapshot.measure(candidate)) for candidate in candidates],
             need,
@@ -64,9 +67,12 @@ def _terms(ranked: Ranked) -> tuple[float, ...]:
     return ranked.latency, ranked.cost, ranked.success, ranked.bandwidth, ranked.score
 
 
-def _summary(refusals: Mapping[str, str]) -> str:
-    if not refusals:
+def _summary(need: Need, refusals: Mapping[str, str]) -> str:
+    """The reasons that the reader can use first: those of the pinned provider, else of models before those of keys."""
+    concerned = {who: why for who, why in refusals.items() if need.provider in {None, who.partition("/")[0]}}
+    if not concerned:
         return "no provider is configured: set a key such as OPENAI_API_KEY, or start a local server such as Ollama"
-    shown = "; ".join(f"{who}: {why}" for who, why in list(refusals.items())[:3])
-    more = f"; and {len(refusals) - 3} more" if len(refusals) > 3 else ""
+    told = sorted(concerned.items(), key=lambda one: "/" not in one[0])
+    shown = "; ".join(f"{who}: {why}" for who, why in told[:3])
+    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
     return f"no provider can serve this step ({shown}{more})"

@@ -37,8 +37,8 @@ from providers.errors import (
     Unreachable,
 )
 from routing.failover import MAX_ABANDONED, Failure, GiveUp, GoOn, after
-from workflow.syntax import WorkflowSyntaxError
 from workflow.plan import PlanError
+from workflow.syntax import WorkflowSyntaxError
 
 ONCE = [Unreachable("x"), Overloaded("x"), BrokenStream("x"), Malformed("x"), ServerError("x")]
 TIMEOUTS = [TimedOut("x", phase) for phase in ("connect", "first_token", "stall", "total")]

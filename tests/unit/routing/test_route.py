@@ -1,0 +1,114 @@
+"""The decision: ranked from what is configured and known, kept as data from which its order follows again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from goblin.errors import NoCandidate
+from goblin.settings import Settings, load
+from routing.offers import Offers
+from routing.route import Route, Router
+from tests.fakes.offers import need
+
+TOML = """
+[providers.dear]
+base_url = "http://dear.test/v1"
+api_key = "secret-of-dear"
+models = [{id = "big", input_usd_mtok = "5", output_usd_mtok = "15", context = 100000}]
+
+[providers.cheap]
+base_url = "http://cheap.test/v1"
+api_key = "secret-of-cheap"
+models = [{id = "small", input_usd_mtok = "0.1", output_usd_mtok = "0.2", context = 8000}]
+
+[providers.unpriced]
+base_url = "http://unpriced.test/v1"
+api_key = "x"
+models = ["unheard-of"]
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    file = tmp_path / "goblin.toml"
+    file.write_text(TOML)
+    return load(file, {})
+
+
+@pytest.fixture
+def router(settings: Settings) -> Router:
+    return Router(Offers(settings, {}), settings.routing)
+
+
+def names(route: Route) -> list[str]:
+    return [one.candidate.name for one in route.candidates]
+
+
+def test_all_that_can_serve_are_ranked_and_all_others_have_a_reason(router: Router) -> None:
+    route = router.rank(need())
+    assert names(route) == ["cheap/small", "dear/big"]
+    assert "its price is not known" in route.refusals["unpriced/unheard-of"]
+    assert "OPENAI_API_KEY" in route.refusals["openai"]
+    assert route.require() is route
+
+
+def test_the_same_need_has_the_same_route(router: Router) -> None:
+    assert router.rank(need()).as_value() == router.rank(need()).as_value()
+
+
+def test_a_prompt_that_fits_one_window_goes_there(router: Router) -> None:
+    assert names(router.rank(need(input_tokens=50_000))) == ["dear/big"]
+
+
+def test_a_route_to_nobody_says_why_for_each_and_little_in_its_message(router: Router) -> None:
+    with pytest.raises(NoCandidate) as caught:
+        router.rank(need(input_tokens=10**6)).require()
+    reasons = caught.value.details["reasons"]
+    assert {"cheap/small", "dear/big", "openai"} <= set(reasons)
+    assert len(caught.value.message) < 600
+    assert f"and {len(reasons) - 3} more" in caught.value.message
+
+
+def test_a_step_that_is_pinned_is_told_about_that_provider(router: Router) -> None:
+    with pytest.raises(NoCandidate, match=r"\(ollama: no model found at http://localhost:11434\)"):
+        router.rank(need(provider="ollama")).require()
+    with pytest.raises(NoCandidate, match=r"\(cheap/small: about 1000500 tokens do not fit"):
+        router.rank(need(provider="cheap", input_tokens=10**6)).require()
+
+
+def test_what_was_nearly_chosen_is_told_before_what_has_no_key(router: Router) -> None:
+    with pytest.raises(NoCandidate) as caught:
+        router.rank(need(input_tokens=10**6)).require()
+    assert "cheap/small: about" in caught.value.message
+    assert "dear/big: about" in caught.value.message
+
+
+def test_a_route_of_an_installation_without_providers_says_what_to_do() -> None:
+    with pytest.raises(NoCandidate, match="set a key such as OPENAI_API_KEY"):
+        Route(need(), (), {}).require()
+
+
+def test_a_decision_is_kept_as_data_from_which_its_order_follows(router: Router) -> None:
+    asked = need(preferred=("dear",), providers=["dear", "cheap"], excluded={"x/y": "it timed out"})
+    route = router.rank(asked)
+    kept = json.loads(json.dumps(route.as_value()))
+    assert [f"{provider}/{model}" for provider, model, *_ in kept["candidates"]] == names(route)
+    assert kept["need"] == {
+        "task_class": "fast",
+        "input_tokens": 1_000,
+        "output_tokens": 500,
+        "providers": ["dear", "cheap"],
+        "preferred": ["dear"],
+        "excluded": {"x/y": "it timed out"},
+    }
+    weights = (0.4, 0.3, 0.2, 0.1)
+    for _, _, *terms, score in kept["candidates"]:
+        assert score == pytest.approx(sum(w * term for w, term in zip(weights, terms, strict=True)), abs=1e-5)
+    plain = router.rank(need()).as_value()["candidates"]
+    assert plain == sorted(plain, key=lambda one: -one[-1])
+
+
+def test_no_decision_holds_a_key(router: Router) -> None:
+    route = router.rank(need())
+    assert "secret-of" not in f"{route!r} {route.as_value()}"
