@@ -77,8 +77,12 @@ class Provider:
     chat_path: str | None = None  # None = the dialect's own
     stream_path: str | None = None
     models_path: str | None = None
+    embeddings_path: str | None = None
+    embedders: tuple[Model, ...] = ()  # models that make vectors; never candidates for a step
+    variables: Mapping[str, str] = field(default_factory=dict)  # what fills placeholders; no secrets
     rules: tuple[Rule, ...] = ()  # how its error answers differ from its dialect's
     discovers: bool = False
+    unlisted_price: Price | None = None  # of a model that is found on the server and described nowhere
     obstacle: str | None = None
     _by_id: Mapping[str, Model] = field(init=False, repr=False, compare=False)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -19,14 +20,13 @@ from providers import price
 from providers.name import nearest
 from providers.provider import Deadlines, Model, Prior, Provider
 from providers.row import DialectName, ModelRow, Row, rows
-from providers.wire.spoken import SPOKEN
+from providers.wire.spoken import NEEDS, SPOKEN
 
 __all__ = ["Deadlines", "Model", "Prior", "Provider", "Registry", "load"]
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _SENDABLE = re.compile(r"[!-~]+")
-_KEYED = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4", "gcp-oauth")
-_UNSUPPORTED = ("sigv4", "gcp-oauth")
+_KEYED = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4")
 _EITHER: frozenset[TaskClass] = frozenset(("fast", "reasoning"))
 
 
@@ -88,16 +88,20 @@ _AUTH = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str, str], now: datetime) -> Provider:
     local = row.local if said.local is None else said.local
     row = row.model_copy(update={"local": local})
-    key = _key(row, said, environ)
+    key, auth = _credentials(row, said, environ)
     filled, missing = _fill(row, said, environ)
     enabled = row.enabled if said.enabled is None else said.enabled
     models = _models(name, row, said, now)
+    base_url = _base_url(name, row, said, environ, filled)
+    paths = [_filled(path, filled) for path in (row.chat_path, row.stream_path, row.models_path, row.embeddings_path)]
+    missing = tuple(one for one in missing if f"{{{one}}}" in " ".join((base_url, *filter(None, paths))))
+    chat_path, stream_path, models_path, embeddings_path = paths
     return Provider(
         id=name,
         name=row.name,
         dialect=row.dialect,
-        base_url=_base_url(name, row, said, environ, filled),
-        auth=row.auth,
+        base_url=base_url,
+        auth=auth,
         key=key,
         needs_key=row.auth in _KEYED,
         enabled=enabled,
@@ -111,11 +115,17 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
         retry_count=row.retry_count if said.retry_count is None else said.retry_count,
         quirks=_quirks(row),
         prior=Prior(row.prior.ttft_s, row.prior.tokens_per_second, row.prior.success_rate),
-        chat_path=_filled(row.chat_path, filled),
-        stream_path=_filled(row.stream_path, filled),
-        models_path=_filled(row.models_path, filled),
+        chat_path=chat_path,
+        stream_path=stream_path,
+        models_path=models_path,
+        embeddings_path=embeddings_path,
+        embedders=tuple(
+            _model(row, one, said, now) for one in row.models if one.kind == "embedding" and not _retired(one, now)
+        ),
+        variables=filled,
         rules=tuple(error.rule() for error in row.errors),
         discovers=row.is_discovered and not said.models and not row.models,
+        unlisted_price=price.find(row, "", said, now) if row.is_discovered else None,
         obstacle=_obstacle(name, row, key, enabled, missing),
     )
 
@@ -125,27 +135,39 @@ def _obstacle(name: str, row: Row, key: SecretStr | None, enabled: bool, missing
         return "disabled"
     if row.dialect not in SPOKEN:
         return f"its dialect ({row.dialect}) is not spoken here"
-    if row.auth in _UNSUPPORTED:
-        return f"its authentication ({row.auth}) is not supported"
+    if (package := NEEDS.get(row.dialect)) is not None and find_spec(package) is None:
+        return f"needs the package {package}: install goblin-assistant with the extra `{row.dialect}`"
     if missing:
         ways = (f"set {' or '.join((*row.needs.get(one, ()), f'providers.{name}.variables.{one}'))}" for one in missing)
         return f"needs {', '.join(missing)}: {'; '.join(ways)}"
     if key is None and row.auth in _KEYED:
-        return f"no key: set {row.key_env or f'providers.{name}.api_key'}"
+        return f"no key: set {' and '.join((row.key_env or f'providers.{name}.api_key', *row.key_env_with[:1]))}"
     return None
+
+
+def _credentials(row: Row, said: ProviderSettings, environ: Mapping[str, str]) -> tuple[SecretStr | None, str]:
+    """The key and how it is sent: a bearer token in the environment replaces the catalog's way."""
+    if said.api_key is None and row.bearer_env is not None and environ.get(row.bearer_env, "").strip():
+        return _secret(row, row.bearer_env, environ[row.bearer_env]), "bearer"
+    return _key(row, said, environ), row.auth
 
 
 def _key(row: Row, said: ProviderSettings, environ: Mapping[str, str]) -> SecretStr | None:
     found = {"api_key": said.api_key.get_secret_value()} if said.api_key is not None else {}
     names = (row.key_env or "", *row.key_env_alternatives)
     found.update((name, environ[name]) for name in names if name in environ)
-    for name, value in found.items():
-        if not (value := value.strip()):
-            continue
-        if not _SENDABLE.fullmatch(value):
-            raise ConfigError(f"{name} for {row.name} holds characters that no HTTP header may carry")
-        return SecretStr(value)
-    return None
+    name, value = next(((name, value) for name, value in found.items() if value.strip()), ("", ""))
+    if value and name != "api_key" and row.key_env_with:
+        value = ":".join((value, *(environ[part] for part in row.key_env_with if environ.get(part))))
+        if row.key_env_with[0] not in environ:
+            return None
+    return _secret(row, name, value) if value else None
+
+
+def _secret(row: Row, name: str, value: str) -> SecretStr:
+    if not _SENDABLE.fullmatch(value := value.strip()):
+        raise ConfigError(f"{name} for {row.name} holds characters that no HTTP header may carry")
+    return SecretStr(value)
 
 
 def _fill(row: Row, said: ProviderSettings, environ: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[str, ...]]:
@@ -223,6 +245,7 @@ def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> 
         "reasoning_on": model.reasoning_on,
         "reasoning_off": model.reasoning_off,
         "temperature": None if model.temperature else False,
+        "max_tokens_field": model.max_tokens_field,
     }
     return Model(
         id=model.id,

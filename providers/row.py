@@ -19,7 +19,7 @@ from providers.wire.complaint import Rule
 DialectName = Literal[
     "openai", "anthropic", "gemini", "ollama", "cohere", "replicate", "bedrock", "cloudflare", "vectorize", "embeddings"
 ]
-Auth = Literal["bearer", "bearer-optional", "x-api-key", "x-goog-api-key", "api-key", "none", "sigv4", "gcp-oauth"]
+Auth = Literal["bearer", "bearer-optional", "x-api-key", "x-goog-api-key", "api-key", "none", "sigv4"]
 Usd = str | float
 
 
@@ -64,14 +64,16 @@ class ModelRow(Part):
     reasoning_on: dict[str, Any] | None = None
     reasoning_off: dict[str, Any] | None = None
     temperature: bool = True
+    max_tokens_field: str | None = None
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
     cached_input_usd_mtok: Usd | None = None
     input_cny_mtok: Usd | None = None
     output_cny_mtok: Usd | None = None
+    unpriced: str | None = Field(None, description="why a chat model has no price here")
     dimensions: int | None = None
     retires: date | None = None
-    source: str | None = None
+    source: str | None = Field(None, description="who says its price")
 
 
 class DeadlineRow(Part):
@@ -107,6 +109,8 @@ class Row(Part):
     rerank_path: str | None = None
     key_env: str | None = None
     key_env_alternatives: tuple[str, ...] = ()
+    key_env_with: tuple[str, ...] = Field((), description="follow the key, joined by colons; the first must be set")
+    bearer_env: str | None = Field(None, description="a token that, when set, is sent as bearer in place of the key")
     auth: Auth = "bearer"
     local: bool = False
     free: bool | None = Field(None, description="calls cost nothing; as `local` says when absent")
@@ -136,6 +140,7 @@ class Row(Part):
     alt_dialects: tuple[Mapping[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    gathered: date | None = Field(None, description="the day on which the sources were read")
     models: tuple[ModelRow, ...] = ()
 
     @property

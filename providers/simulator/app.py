@@ -3,12 +3,21 @@
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 
-from providers.simulator import anthropic, control, gemini, ollama, openai
+from providers.simulator import anthropic, bedrock, cloudflare, cohere, control, gemini, ollama, openai, replicate
 from providers.simulator.dialect import Dialect
 from providers.simulator.sheet import Sheet
 from providers.simulator.world import House
 
-DIALECTS: tuple[Dialect, ...] = (openai.DIALECT, anthropic.DIALECT, gemini.DIALECT, ollama.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (
+    openai.DIALECT,
+    anthropic.DIALECT,
+    gemini.DIALECT,
+    ollama.DIALECT,
+    cohere.DIALECT,
+    replicate.DIALECT,
+    bedrock.DIALECT,
+    cloudflare.DIALECT,
+)
 
 
 def create(sheet: Sheet | None = None) -> Starlette:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from providers.simulator import pace, tokens
-from providers.simulator.answer import Ask, Usage, answer
+from providers.simulator.answer import Ask, Reply, Usage, answer
 from providers.simulator.behaviour import Behaviour
 from providers.simulator.dialect import Dialect, EmbedAsk, Json, encode
 from providers.simulator.invoice import Call, price
@@ -65,6 +65,19 @@ class Visit:
         rates = self.dialect.rate_headers(meter.gauge(clock())) if limited else {}
         identity = {self.dialect.id_header: f"req_{self.id}"} if self.dialect.id_header else {}
         return identity | rates
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A conversation that was let in."""
+
+    ask: Ask
+    reply: Reply
+    behaviour: Behaviour
+    row: Model
+
+    def settle(self, visit: Visit, outcome: Outcome, produced: int) -> None:
+        visit.enter(200, outcome, Usage(self.reply.usage.input, produced, self.reply.usage.cached), self.row)
 
 
 class Door:
@@ -131,28 +144,34 @@ class Chat(Door):
         self.read = read
 
     async def serve(self, request: Request, line: Line, visit: Visit) -> None:
-        self.check_key(request)
-        ask = self.read(request, await body_of(request))
-        visit.model, visit.prompt = ask.model, ask.prompt
-        behaviour, row = visit.world.find(visit.name, ask.model)
-        if not await self.let_in(line, visit, behaviour):
+        if (entry := await self.enter(request, line, visit)) is None:
             return
-        reply = answer(ask, behaviour, row, visit.world.sheet.seed)
-        if reply.usage.input >= row.context and ask.window is None:
-            raise Refused(
-                Kind.CONTEXT, f"This model's window is {row.context} tokens; the prompt has {reply.usage.input}."
-            )
-        self.take(visit, reply.usage.input + reply.usage.output)
+        ask, reply, behaviour, row = entry.ask, entry.reply, entry.behaviour, entry.row
 
         def settle(outcome: Outcome, produced: int) -> None:
-            usage = Usage(reply.usage.input, produced, reply.usage.cached)
-            visit.enter(200, outcome, usage, row)
+            entry.settle(visit, outcome, produced)
 
         voice = self.dialect.voice(ask, reply, visit.id)
         play = pace.stream if ask.stream else pace.whole
         content_type = self.dialect.stream_type if ask.stream and ask.framed else "application/json"
         head = {"content-type": content_type, **visit.head()}
         await play(line, head, voice, reply, behaviour, pace.tempo(behaviour, row), settle)
+
+    async def enter(self, request: Request, line: Line, visit: Visit) -> "Entry | None":
+        """A call that was let in, with its reply; None when there is nothing left to say."""
+        self.check_key(request)
+        ask = self.read(request, await body_of(request))
+        visit.model, visit.prompt = ask.model, ask.prompt
+        behaviour, row = visit.world.find(visit.name, ask.model)
+        if not await self.let_in(line, visit, behaviour):
+            return None
+        reply = answer(ask, behaviour, row, visit.world.sheet.seed)
+        if reply.usage.input >= row.context and ask.window is None:
+            raise Refused(
+                Kind.CONTEXT, f"This model's window is {row.context} tokens; the prompt has {reply.usage.input}."
+            )
+        self.take(visit, reply.usage.input + reply.usage.output)
+        return Entry(ask, reply, behaviour, row)
 
 
 class Embed(Door):

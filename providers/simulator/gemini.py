@@ -113,9 +113,12 @@ class Gemini:
 
     def routes(self, house: House) -> list[Route]:
         model = "/v1beta/models/{model:path}"
+        vertex = "/v1/projects/{project}/locations/{location}/publishers/google/models/{model:path}"
         return [
             Route(f"{model}:generateContent", Chat(house, self, _read), methods=["POST"]),
             Route(f"{model}:streamGenerateContent", Chat(house, self, _read_stream), methods=["POST"]),
+            Route(f"{vertex}:generateContent", Chat(house, self, _read), methods=["POST"]),
+            Route(f"{vertex}:streamGenerateContent", Chat(house, self, _read_stream), methods=["POST"]),
             Route(f"{model}:batchEmbedContents", Embed(house, self, _read_embed, _embeddings), methods=["POST"]),
             Route("/v1beta/models", Listing(house, self, _models), methods=["GET"]),
         ]

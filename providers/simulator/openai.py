@@ -177,12 +177,12 @@ def _read(_request: Request, body: Json) -> Ask:
         stream=stream,
         max_tokens=limit,
         wants_usage=options.get("include_usage") is True,
-        thinking=not _suppresses_thinking(body),
+        thinking=not suppresses_thinking(body),
         shows_thinking=body.get("reasoning_format") != "hidden",
     )
 
 
-def _suppresses_thinking(body: Json) -> bool:
+def suppresses_thinking(body: Json) -> bool:
     """The compatible providers' ways to say that no reasoning is wanted."""
     template = field(body, "chat_template_kwargs", dict, {})
     thinking = field(body, "thinking", dict, {})

@@ -51,12 +51,13 @@ _MESSAGE = {
 
 @dataclass(slots=True)
 class Refused(Exception):
-    """Ends a call before any token. `retry_after` is in seconds; without a `status` the dialect has its own."""
+    """Ends a call before any token. `retry_after` is in seconds; without `status` or `code` the dialect has its own."""
 
     kind: Kind
     message: str = ""
     status: int | None = None
     retry_after: float | None = None
+    code: int | None = None  # of vendors who number their errors
 
     def text(self) -> str:
         return self.message or _MESSAGE[self.kind]

@@ -14,12 +14,14 @@ from providers.simulator.invoice import Book
 from providers.simulator.limits import Limit, Meter
 from providers.simulator.refusal import Kind, Refused
 from providers.simulator.sheet import Model, Sheet
+from providers.simulator.vector import Index
 
 
 @dataclass(slots=True)
 class World:
     sheet: Sheet
     book: Book = field(default_factory=Book)
+    indexes: dict[tuple[str, str, str], Index] = field(default_factory=dict)  # by simulated provider, account and name
     ids: "count[int]" = field(default_factory=lambda: count(1))
     _faults: dict[tuple[str, str], str] = field(default_factory=dict)
     _meters: dict[str, Meter] = field(default_factory=dict)

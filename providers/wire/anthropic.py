@@ -17,7 +17,7 @@ from providers.errors import (
 from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
-from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, load, text, tree
 from providers.wire.openai import OpenAi
@@ -46,7 +46,7 @@ _REASONS: Mapping[str, FinishReason] = {
 }
 
 
-class Anthropic:
+class Anthropic(dialect.Dialect):
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
@@ -79,15 +79,11 @@ class Anthropic:
         return Decoder(provider)
 
     def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
-        return judge(provider.name, read(status, headers, body), provider.rules, RULES, dialect.key(provider))
+        return dialect.blame(provider, read(status, headers, body), RULES)
 
     def models_request(self, provider: Provider) -> HttpRequest | None:
-        if provider.models_path is None:
-            return None
         more = {"anthropic-version": provider.quirks.get("version", VERSION)}
-        return HttpRequest(
-            "GET", dialect.url(provider, provider.models_path), dialect.headers(provider, "application/json", more)
-        )
+        return dialect.listing(provider, provider.models_path, more)
 
     def parse_models(self, body: bytes) -> tuple[str, ...]:
         return OpenAi().parse_models(body)
@@ -134,8 +130,7 @@ class Decoder(dialect.Decoder):
         elif kind == "message_stop":
             self.done = True
         elif kind == "error" or "error" in event:
-            complaint = understand(event, 200)
-            raise judge(self._provider.name, complaint, self._provider.rules, RULES, dialect.key(self._provider))
+            raise dialect.blame(self._provider, understand(event, 200), RULES)
 
     def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
         if words := text(delta.get("text")):

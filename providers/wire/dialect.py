@@ -1,13 +1,14 @@
 """What a dialect is: values to bytes and bytes to values, without IO. `providers/call.py` carries them over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from providers.errors import ProviderFault
+from providers.errors import Malformed, ProviderFault
 from providers.message import Chat, Event
 from providers.provider import Provider
+from providers.wire.complaint import Complaint, Rule, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,11 @@ class Dialect(Protocol):
 
     def models_request(self, provider: Provider) -> HttpRequest | None:
         """How to ask which models are served; None when the provider does not tell."""
+        return listing(provider, provider.models_path)
 
     def parse_models(self, body: bytes) -> tuple[str, ...]:
         """Ids of models that answer chats. Raises Malformed."""
+        raise Malformed(f"a list of models that nobody asked for ({len(body)} bytes)")
 
 
 def url(provider: Provider, path: str, model: str = "") -> str:
@@ -76,9 +79,21 @@ def headers(provider: Provider, accept: str, more: Mapping[str, str] | None = No
     if (secret := key(provider)) is not None:
         if provider.auth in ("bearer", "bearer-optional"):
             said["authorization"] = f"Bearer {secret}"
-        elif provider.auth != "none":
+        elif provider.auth not in ("none", "sigv4"):  # a key that signs is never sent
             said[provider.auth] = secret
     return said
+
+
+def listing(provider: Provider, path: str | None, more: Mapping[str, str] | None = None) -> HttpRequest | None:
+    """How to ask for a list of models; None without a path."""
+    if path is None:
+        return None
+    return HttpRequest("GET", url(provider, path), headers(provider, "application/json", more))
+
+
+def blame(provider: Provider, complaint: Complaint, rules: Iterable[Rule]) -> ProviderFault:
+    """The fault that a complaint of a provider means; `rules` are its dialect's."""
+    return judge(provider.name, complaint, provider.rules, rules, key(provider))
 
 
 def quirks(provider: Provider, model_id: str) -> Mapping[str, Any]:

@@ -38,3 +38,8 @@ def text(value: Any) -> str:
 def count(value: Any) -> int:
     """Tokens; 0 for anything that is not a sensible number of them."""
     return value if type(value) is int and 0 <= value <= _MOST else 0
+
+
+def tokens(value: Any) -> int:
+    """The same for vendors whose counts are decimals."""
+    return count(int(value)) if isinstance(value, float) and 0 <= value <= _MOST else count(value)

@@ -19,7 +19,7 @@ from providers.errors import (
 from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
-from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 
@@ -47,7 +47,7 @@ _ON = {"generationConfig": {"thinkingConfig": {"includeThoughts": True, "thinkin
 _OFF = {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}
 
 
-class Gemini:
+class Gemini(dialect.Dialect):
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         settings: dict[str, Any] = {"maxOutputTokens": chat.max_output_tokens}
@@ -75,14 +75,7 @@ class Gemini:
         return Decoder(provider)
 
     def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
-        return judge(provider.name, read(status, headers, body), provider.rules, RULES, dialect.key(provider))
-
-    def models_request(self, provider: Provider) -> HttpRequest | None:
-        if provider.models_path is None:
-            return None
-        return HttpRequest(
-            "GET", dialect.url(provider, provider.models_path), dialect.headers(provider, "application/json")
-        )
+        return dialect.blame(provider, read(status, headers, body), RULES)
 
     def parse_models(self, body: bytes) -> tuple[str, ...]:
         rows = load(body).get("models")
@@ -121,8 +114,7 @@ class Decoder(dialect.Decoder):
 
     def _take(self, answer: dict[str, Any], out: list[Event]) -> None:
         if "error" in answer:
-            complaint = understand(answer, 200)
-            raise judge(self._provider.name, complaint, self._provider.rules, RULES, dialect.key(self._provider))
+            raise dialect.blame(self._provider, understand(answer, 200), RULES)
         candidates = entries(answer.get("candidates"))
         candidate = tree(candidates[0]) if candidates else {}
         parts = map(tree, entries(tree(candidate.get("content")).get("parts")))

@@ -9,7 +9,7 @@ from providers.message import Chat, Event, Finish, FinishReason, Report, Thought
 from providers.provider import Provider
 from providers.tokens import estimate_chat
 from providers.wire import dialect
-from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 from providers.wire.sse import Lines
@@ -26,7 +26,7 @@ _REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 _DEFAULT_WINDOW = 4096  # tokens; a longer prompt would be cut silently
 
 
-class Ollama:
+class Ollama(dialect.Dialect):
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         options: dict[str, Any] = {"num_predict": chat.max_output_tokens}
@@ -52,14 +52,10 @@ class Ollama:
         return Decoder(provider)
 
     def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
-        return judge(provider.name, read(status, headers, body), provider.rules, RULES, dialect.key(provider))
+        return dialect.blame(provider, read(status, headers, body), RULES)
 
     def models_request(self, provider: Provider) -> HttpRequest | None:
-        return HttpRequest(
-            "GET",
-            dialect.url(provider, provider.models_path or "/api/tags"),
-            dialect.headers(provider, "application/json"),
-        )
+        return dialect.listing(provider, provider.models_path or "/api/tags")
 
     def parse_models(self, body: bytes) -> tuple[str, ...]:
         rows = load(body).get("models")
@@ -112,8 +108,7 @@ class Decoder(dialect.Decoder):
 
     def _read(self, piece: dict[str, Any], out: list[Event]) -> None:
         if "error" in piece:
-            complaint = understand(piece, 200)
-            raise judge(self._provider.name, complaint, self._provider.rules, RULES, dialect.key(self._provider))
+            raise dialect.blame(self._provider, understand(piece, 200), RULES)
         message = tree(piece.get("message"))
         if thought := text(message.get("thinking")):
             out.append(Thought(thought))

@@ -20,7 +20,7 @@ from providers.errors import (
 from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
-from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.complaint import TOO_LONG, Rule, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 from providers.wire.think import Splitter
@@ -52,7 +52,7 @@ _REASONS: Mapping[str, FinishReason] = {
 _FAILED = ("error", "network_error", "engine_overloaded")
 
 
-class OpenAi:
+class OpenAi(dialect.Dialect):
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
@@ -81,14 +81,7 @@ class OpenAi:
         return Decoder(provider)
 
     def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
-        return judge(provider.name, read(status, headers, body), provider.rules, RULES, dialect.key(provider))
-
-    def models_request(self, provider: Provider) -> HttpRequest | None:
-        if provider.models_path is None:
-            return None
-        return HttpRequest(
-            "GET", dialect.url(provider, provider.models_path), dialect.headers(provider, "application/json")
-        )
+        return dialect.blame(provider, read(status, headers, body), RULES)
 
     def parse_models(self, body: bytes) -> tuple[str, ...]:
         try:
@@ -103,10 +96,11 @@ class OpenAi:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_finished", "_provider", "_refused", "_seen", "_split", "_stream", "done")
+    __slots__ = ("_finished", "_provider", "_refused", "_rules", "_seen", "_split", "_stream", "done")
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, rules: tuple[Rule, ...] = RULES) -> None:
         self._provider = provider
+        self._rules = rules
         self._stream = sse.Stream()
         self._split = Splitter()
         self._finished = False
@@ -154,8 +148,9 @@ class Decoder(dialect.Decoder):
         error = chunk.get("error") or tree(chunk.get("x_groq")).get("error") or chunk.get("errors")
         business = tree(chunk.get("base_resp")).get("status_code")
         if error or business:
-            complaint = understand({**chunk, "error": error} if error else chunk, 200)
-            raise judge(self._provider.name, complaint, self._provider.rules, RULES, dialect.key(self._provider))
+            raise dialect.blame(
+                self._provider, understand({**chunk, "error": error} if error else chunk, 200), self._rules
+            )
 
     def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
         content = delta.get("content")

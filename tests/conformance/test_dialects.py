@@ -1,8 +1,8 @@
 """One set of cases for every dialect: our own client against the simulator, over real HTTP."""
 
 import base64
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pytest
@@ -32,10 +32,35 @@ from providers.message import Chat, Event, Finish, Message, Text, Usage
 from providers.price import FREE
 from providers.provider import Deadlines, Model, Provider
 
-PATHS = {"openai": "/openai/v1", "anthropic": "/anthropic", "gemini": "/gemini", "ollama": "/ollama"}
-AUTH = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key", "ollama": "bearer-optional"}
-MODELS = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models", "ollama": "/api/tags"}
+
+@dataclass(frozen=True)
+class Way:
+    """How a dialect is spoken to the simulator."""
+
+    path: str
+    models_path: str | None
+    auth: str = "bearer"
+    key: str = "sim-key"
+    owner: str = ""  # before the names of models
+    off: Mapping[str, Any] = field(default_factory=dict)
+
+
+WAYS = {
+    "openai": Way("/openai/v1", "/models", off={"reasoning_effort": "none"}),
+    "anthropic": Way("/anthropic", "/v1/models", "x-api-key"),
+    "gemini": Way("/gemini", "/v1beta/models", "x-goog-api-key"),
+    "ollama": Way("/ollama", "/api/tags", "bearer-optional"),
+    "cohere": Way("/cohere", "/v1/models"),
+    "replicate": Way("/replicate/v1", "/models", owner="sim/", off={"reasoning_effort": "minimal"}),
+    "bedrock": Way("/bedrock", None, "sigv4", "sim-id:sim-secret:sim-token"),
+    "cloudflare": Way("/cloudflare/client/v4/accounts/a1/ai", "/models/search", off={"reasoning_effort": "none"}),
+}
 REASONER = "sim-reasoner+ttft=0+speed=0"
+THINKS = {"reasoning_on": {"additionalModelRequestFields": {"thinking": {"type": "adaptive"}}}}
+TELLS_THE_REASON = pytest.mark.parametrize(
+    "vendor", [name for name in WAYS if name not in ("replicate", "cloudflare")], indirect=True
+)
+COUNTS_THE_CACHE = ("openai", "anthropic", "gemini", "cohere", "bedrock", "cloudflare")
 PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
 
 
@@ -53,19 +78,21 @@ def caller() -> Iterator[Caller]:
     one.close()
 
 
-@pytest.fixture(params=PATHS)
+@pytest.fixture(params=WAYS)
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
     dialect: str = request.param
+    way = WAYS[dialect]
     return Provider(
         id=dialect,
         name="Simulator",
         dialect=dialect,
-        base_url=simulator.url + PATHS[dialect],
-        auth=AUTH[dialect],
-        key=SecretStr("sim-key"),
-        models=(Model(REASONER, reasoning=True), Model("sim-instant")),
-        models_path=MODELS[dialect],
+        base_url=simulator.url + way.path,
+        auth=way.auth,
+        key=SecretStr(way.key),
+        models=(Model(way.owner + REASONER, reasoning=True), Model(way.owner + "sim-instant")),
+        models_path=way.models_path,
         deadlines=PATIENT,
+        variables={"region": "us-east-1"},
     )
 
 
@@ -75,7 +102,11 @@ def ask(model: str, said: str = "Say something about the weather.", **wishes: An
 
 
 def answer(caller: Caller, vendor: Provider, call: Chat) -> tuple[str, str, Finish | None, Usage | None]:
-    return collect(caller.stream(vendor, call, Control()))
+    return collect(caller.stream(vendor, owned(vendor, call), Control()))
+
+
+def owned(vendor: Provider, call: Chat) -> Chat:
+    return replace(call, model=WAYS[vendor.dialect].owner + call.model)
 
 
 def saying(text: str) -> str:
@@ -91,7 +122,7 @@ def test_what_is_said_comes_whole(caller: Caller, vendor: Provider) -> None:
 
 
 def test_tokens_are_counted_as_the_vendor_counts_them(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
-    cached = 0 if vendor.dialect == "ollama" else 4
+    cached = 4 if vendor.dialect in COUNTS_THE_CACHE else 0
     *_, usage = answer(caller, vendor, ask(f"sim-instant+tokens=7+cached={cached}"))
     booked = simulator.last_call()
     assert usage == Usage(booked["input_tokens"], booked["cached_tokens"], 0, booked["output_tokens"], 0)
@@ -100,7 +131,8 @@ def test_tokens_are_counted_as_the_vendor_counts_them(caller: Caller, vendor: Pr
 
 
 def test_reasoning_is_kept_apart(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
-    said, thoughts, _, usage = answer(caller, vendor, ask(REASONER, reasoning=True))
+    thinking = replace(vendor, quirks=THINKS) if vendor.dialect == "bedrock" else vendor
+    said, thoughts, _, usage = answer(caller, thinking, ask(REASONER, reasoning=True))
     assert thoughts.startswith("The task is")
     assert thoughts not in said
     assert usage is not None
@@ -108,19 +140,21 @@ def test_reasoning_is_kept_apart(caller: Caller, vendor: Provider, simulator: Si
 
 
 def test_reasoning_is_suppressed(caller: Caller, vendor: Provider) -> None:
-    off = {"reasoning_off": {"reasoning_effort": "none"}} if vendor.dialect == "openai" else {}
-    said, thoughts, *_ = answer(caller, replace(vendor, quirks=off), ask(REASONER))
+    off = WAYS[vendor.dialect].off
+    quirks = {"reasoning_off": off} if off else {}
+    said, thoughts, *_ = answer(caller, replace(vendor, quirks=quirks), ask(REASONER))
     assert said
     assert not thoughts
 
 
-@pytest.mark.parametrize("vendor", ["openai", "ollama"], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "ollama", "cloudflare", "replicate"], indirect=True)
 def test_thinking_tags_are_taken_out(caller: Caller, vendor: Provider) -> None:
     said, thoughts, *_ = answer(caller, vendor, ask("sim-instant+thinktag+per=1"))
     assert thoughts.startswith("The task is")
     assert "think>" not in said
 
 
+@TELLS_THE_REASON
 def test_the_output_limit_is_kept_and_told(caller: Caller, vendor: Provider) -> None:
     *_, finish, usage = answer(caller, vendor, ask("sim-instant+tokens=50", max_output_tokens=5))
     assert finish is not None
@@ -128,7 +162,7 @@ def test_the_output_limit_is_kept_and_told(caller: Caller, vendor: Provider) -> 
     assert (finish.reason, usage.output) == ("length", 5)
 
 
-@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini", "cohere", "bedrock"], indirect=True)
 def test_a_filtered_answer_says_so(caller: Caller, vendor: Provider) -> None:
     *_, finish, _ = answer(caller, vendor, ask("sim-instant+filtered"))
     assert finish is not None
@@ -169,20 +203,20 @@ def test_an_error_inside_a_stream_is_told_by_its_type(caller: Caller, vendor: Pr
 
 @pytest.mark.parametrize("directive", ["midfail", "malformed", "cut"])
 def test_what_came_before_a_fault_is_heard_before_the_fault(caller: Caller, vendor: Provider, directive: str) -> None:
-    events = caller.stream(vendor, ask(f"sim-instant+{directive}=5+tokens=9+per=1"), Control())
+    events = caller.stream(vendor, owned(vendor, ask(f"sim-instant+{directive}=5+tokens=9+per=1")), Control())
     heard: list[Event] = []
     with pytest.raises(ProviderFault):
         heard.extend(events)
     assert len([event for event in heard if isinstance(event, Text)]) == 5
 
 
-@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"], indirect=True)
+@pytest.mark.parametrize("vendor", [name for name in WAYS if name != "ollama"], indirect=True)
 def test_an_empty_account_is_no_rate_limit(caller: Caller, vendor: Provider) -> None:
     with pytest.raises(QuotaSpent):
         answer(caller, vendor, ask("sim-instant+quota"))
 
 
-@pytest.mark.parametrize("vendor", ["openai"], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "cohere"], indirect=True)
 def test_a_filtered_prompt_is_rejected(caller: Caller, vendor: Provider) -> None:
     with pytest.raises(ContentFiltered):
         answer(caller, vendor, ask("sim-instant+filtered=400"))
@@ -205,7 +239,7 @@ def test_how_long_to_wait_is_told(caller: Caller, vendor: Provider) -> None:
 
 def test_a_wrong_key_is_told_and_not_shown(caller: Caller, vendor: Provider) -> None:
     with pytest.raises(BadCredentials) as caught:
-        answer(caller, replace(vendor, key=SecretStr("wrong-key-123")), ask("sim-instant"))
+        answer(caller, replace(vendor, key=SecretStr("wrong-id:wrong-key-123")), ask("sim-instant"))
     assert "wrong-key-123" not in caught.value.message
 
 
@@ -222,6 +256,7 @@ def test_a_silent_vendor_is_left(caller: Caller, vendor: Provider, directives: s
     assert caught.value.details == {"phase": phase}
 
 
+@pytest.mark.parametrize("vendor", [name for name in WAYS if name != "cloudflare"], indirect=True)
 def test_a_finished_answer_needs_no_terminator(caller: Caller, vendor: Provider) -> None:
     said, _, finish, _ = answer(caller, vendor, ask("sim-instant+tokens=3+nodone"))
     assert said
@@ -235,19 +270,22 @@ def test_an_answer_without_counts_has_none(caller: Caller, vendor: Provider) -> 
 
 
 def test_tokens_come_as_they_are_made(caller: Caller, vendor: Provider) -> None:
-    events = caller.stream(vendor, ask("sim-instant+tokens=30+per=1"), Control())
+    events = caller.stream(vendor, owned(vendor, ask("sim-instant+tokens=30+per=1")), Control())
     assert len([event for event in events if isinstance(event, Text)]) >= 25
 
 
 def test_the_models_are_listed(vendor: Provider) -> None:
-    names = list_models(vendor)
+    names, owner = list_models(vendor), WAYS[vendor.dialect].owner
+    if vendor.models_path is None:
+        assert names is None
+        return
     assert names is not None
-    assert {"sim-fast", "sim-smart"} <= set(names)
-    assert "sim-embed" not in names
+    assert {f"{owner}sim-fast", f"{owner}sim-smart"} <= set(names)
+    assert f"{owner}sim-embed" not in names
 
 
 @pytest.mark.parametrize("vendor", ["ollama"], indirect=True)
 def test_a_local_server_is_discovered(vendor: Provider) -> None:
-    models = discover(replace(vendor, local=True, models=()))
+    models = discover(replace(vendor, unlisted_price=FREE, models=()))
     assert models is not None
     assert all(model.price == FREE for model in models)

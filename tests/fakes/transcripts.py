@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import dataclass
+from struct import pack
 from typing import Any
+from zlib import crc32
 
 from providers.message import Event, Finish, Report, Text, Thought, Usage
 
@@ -21,6 +23,36 @@ def sse(*payloads: Any, end: str = "") -> bytes:
 
 def named(*payloads: Any) -> bytes:
     return "".join(f"event: {payload['type']}\ndata: {json.dumps(payload)}\n\n" for payload in payloads).encode()
+
+
+def frame(headers: dict[str, str], payload: bytes) -> bytes:
+    """One frame of an event stream as Amazon sends it."""
+    head = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + pack(">H", len(value)) + value.encode()
+        for name, value in headers.items()
+    )
+    lengths = pack(">II", 16 + len(head) + len(payload), len(head))
+    said = lengths + pack(">I", crc32(lengths)) + head + payload
+    return said + pack(">I", crc32(said))
+
+
+def framed(*events: tuple[str, Any]) -> bytes:
+    return b"".join(
+        frame({":message-type": "event", ":event-type": name}, json.dumps(payload).encode()) for name, payload in events
+    )
+
+
+def excepted(name: str, message: str = "x") -> bytes:
+    headers = {":message-type": "exception", ":exception-type": name}
+    return frame(headers, json.dumps({"message": message}).encode())
+
+
+def content(**said: str) -> dict[str, Any]:
+    return {"type": "content-delta", "index": 0, "delta": {"message": {"content": said}}}
+
+
+def ended(reason: str, **more: Any) -> dict[str, Any]:
+    return {"type": "message-end", "delta": {"finish_reason": reason, **more}}
 
 
 def lines(*payloads: Any) -> bytes:
@@ -279,5 +311,126 @@ TRANSCRIPTS = [
         "ollama",
         lines({"message": {"content": "Hi"}}, {"done": True, "done_reason": "length", "eval_count": 3}).rstrip(),
         (Text("Hi"), Finish("length", "length")),
+    ),
+    Transcript(
+        "blocks, and counts that are billed",
+        "cohere",
+        named(
+            {"type": "message-start", "id": "c1", "delta": {"message": {"role": "assistant", "content": []}}},
+            {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "thinking"}}}},
+            content(thinking="hm"),
+            {"type": "content-end", "index": 0},
+            content(text="Hel"),
+            content(text="lo ☃"),
+            {"type": "citation-start", "index": 0, "delta": {"message": {"citations": {"text": "no text"}}}},
+            ended(
+                "COMPLETE",
+                usage={
+                    "billed_units": {"input_tokens": 9.0, "output_tokens": 3.0},
+                    "tokens": {"input_tokens": 70.0, "output_tokens": 5.0},
+                    "cached_tokens": 4.0,
+                },
+            ),
+        )
+        + DONE.encode(),
+        (
+            Thought("hm"),
+            Text("Hel"),
+            Text("lo ☃"),
+            Finish("stop", "COMPLETE"),
+            Report(Usage(9, 4, 0, 3, 0)),
+        ),
+    ),
+    Transcript(
+        "events without names, counts that are only real",
+        "cohere",
+        sse(content(text="Hi"), ended("MAX_TOKENS", usage={"tokens": {"input_tokens": 70, "output_tokens": 5}})),
+        (Text("Hi"), Finish("length", "MAX_TOKENS"), Report(Usage(70, 0, 0, 5, 0))),
+    ),
+    Transcript(
+        "half a count is none",
+        "cohere",
+        sse(content(text="Hi"), ended("COMPLETE", usage={"billed_units": {"output_tokens": 5}})),
+        (Text("Hi"), Finish("stop", "COMPLETE")),
+    ),
+    Transcript(
+        "blocks in frames",
+        "bedrock",
+        framed(
+            ("messageStart", {"role": "assistant"}),
+            ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "hm"}}}),
+            ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"signature": "c2ln"}}}),
+            ("contentBlockStop", {"contentBlockIndex": 0}),
+            ("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"text": "Hel"}}),
+            ("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"text": "lo ☃"}}),
+            ("messageStop", {"stopReason": "end_turn"}),
+            (
+                "metadata",
+                {"usage": {"inputTokens": 9, "cacheReadInputTokens": 4, "outputTokens": 3, "totalTokens": 16}},
+            ),
+        ),
+        (
+            Thought("hm"),
+            Text("Hel"),
+            Text("lo ☃"),
+            Finish("stop", "end_turn"),
+            Report(Usage(13, 4, 0, 3, 0)),
+        ),
+    ),
+    Transcript(
+        "a total that counts what was cached once",
+        "bedrock",
+        framed(
+            ("messageStop", {"stopReason": "guardrail_intervened"}),
+            (
+                "metadata",
+                {"usage": {"inputTokens": 9, "cacheReadInputTokens": 4, "outputTokens": 3, "totalTokens": 12}},
+            ),
+        ),
+        (Finish("filtered", "guardrail_intervened"), Report(Usage(9, 4, 0, 3, 0))),
+    ),
+    Transcript(
+        "responses, and counts before the end",
+        "cloudflare",
+        sse(
+            {"response": "<think>hm</think>"},
+            {"response": "Hel"},
+            {"response": "lo ☃"},
+            {"response": "", "usage": PLAIN_USAGE},
+            end=DONE,
+        ),
+        (Thought("hm"), Text("Hel"), Text("lo ☃"), Finish("stop", "stop"), Report(Usage(9, 0, 0, 3, 0))),
+    ),
+    Transcript(
+        "chunks as in chat completions",
+        "cloudflare",
+        sse(delta(content="Hi"), delta("length"), {"choices": [], "usage": PLAIN_USAGE}, end=DONE),
+        (Text("Hi"), Finish("length", "length"), Report(Usage(9, 0, 0, 3, 0))),
+    ),
+    Transcript(
+        "an envelope that was not streamed",
+        "cloudflare",
+        json.dumps({"success": True, "errors": [], "result": {"response": "Hi", "usage": PLAIN_USAGE}}).encode(),
+        (Text("Hi"), Finish("stop", "stop"), Report(Usage(9, 0, 0, 3, 0))),
+    ),
+    Transcript(
+        "a prediction that is over at once",
+        "replicate",
+        json.dumps(
+            {
+                "id": "p1",
+                "model": "o/n",
+                "status": "succeeded",
+                "output": ["<thi", "nk>hm</think>", "Hel", "lo ☃"],
+                "metrics": {"predict_time": 1.5, "input_token_count": 9, "output_token_count": 3},
+            }
+        ).encode(),
+        (Thought("hm"), Text("Hello ☃"), Finish("stop", "succeeded"), Report(Usage(9, 0, 0, 3, 0), "o/n")),
+    ),
+    Transcript(
+        "a prediction without counts",
+        "replicate",
+        b'{"id": "p1", "status": "succeeded", "output": "Hi", "metrics": {"predict_time": 1.5}}',
+        (Text("Hi"), Finish("stop", "succeeded")),
     ),
 ]

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from goblin.errors import GoblinError
 from providers.answer import collect
 from providers.errors import (
+    BadRequest,
     BrokenStream,
     ContentFiltered,
+    ContextTooLong,
     Malformed,
     Overloaded,
     ProviderFault,
@@ -24,10 +26,15 @@ from providers.wire.sse import LONGEST_LINE
 from tests.fakes.transcripts import (
     DONE,
     MESSAGE_START,
+    PLAIN_USAGE,
     TRANSCRIPTS,
     Transcript,
     block,
+    content,
     delta,
+    ended,
+    excepted,
+    framed,
     lines,
     named,
     partial,
@@ -86,14 +93,21 @@ def test_garbage_raises_nothing_but_our_own_errors(dialect: str, data: st.DataOb
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=5),
         max_leaves=12,
     )
-    framed = json_like.map(lambda value: sse(value) if dialect != "ollama" else lines(value))
-    body = data.draw(st.binary(max_size=200) | framed)
+    frame_it = {
+        "ollama": lines,
+        "replicate": lines,
+        "bedrock": lambda value: framed((data.draw(st.sampled_from(FRAMES)), value)),
+    }.get(dialect, sse)
+    body = data.draw(st.binary(max_size=200) | json_like.map(frame_it))
     with contextlib.suppress(ProviderFault):
         decode(dialect, body)
 
 
+FRAMES = ["contentBlockDelta", "messageStop", "metadata", "messageStart"]
 WORDS = [
     "choices", "delta", "content", "finish_reason", "usage", "error", "code", "message", "type", "candidates", "parts",
+    "output", "status", "id", "urls", "metrics", "response", "result", "success", "errors", "usage", "stopReason",
+    "inputTokens", "outputTokens", "billed_units", "input_tokens", "output_tokens", "reasoningContent", "type",
     "text", "usageMetadata", "finishReason", "prompt_tokens", "done", "base_resp", "status_code", "x_groq", "thinking",
 ]  # fmt: skip
 
@@ -107,6 +121,10 @@ WORDS = [
         ("anthropic", named(MESSAGE_START, block("text_delta", text="Hi"), {"type": "message_stop"})),
         ("gemini", sse(partial({"text": "Hi"}))),
         ("ollama", lines({"message": {"content": "Hi"}, "done": False})),
+        ("cohere", sse(content(text="Hi"))),
+        ("bedrock", framed(("contentBlockDelta", {"delta": {"text": "Hi"}}))),
+        ("cloudflare", sse({"response": "Hi"}, {"response": "", "usage": PLAIN_USAGE})),
+        ("replicate", b""),
     ],
 )
 def test_an_answer_without_its_end_is_broken(dialect: str, body: bytes) -> None:
@@ -135,6 +153,22 @@ def test_an_answer_without_its_end_is_broken(dialect: str, body: bytes) -> None:
             QuotaSpent,
         ),
         ("ollama", lines({"error": "the runner has ended"}), ServerError),
+        ("cohere", sse(ended("ERROR", error="x")), ServerError),
+        ("cohere", sse(ended("TIMEOUT")), ServerError),
+        ("cohere", sse({"message": "too many tokens"}), ServerError),
+        ("bedrock", excepted("modelStreamErrorException"), ServerError),
+        ("bedrock", excepted("internalServerException"), ServerError),
+        ("bedrock", excepted("throttlingException"), Throttled),
+        ("bedrock", excepted("throttlingException", "Too many tokens per day"), QuotaSpent),
+        ("bedrock", excepted("serviceUnavailableException"), Overloaded),
+        ("bedrock", excepted("validationException"), BadRequest),
+        ("bedrock", excepted("validationException", "Input is too long for requested model."), ContextTooLong),
+        ("cloudflare", sse({"success": False, "errors": [{"code": 3040, "message": "x"}]}), Overloaded),
+        ("cloudflare", sse({"errors": [{"code": 3036, "message": "x"}]}), QuotaSpent),
+        ("replicate", b'{"id":"p1","status":"failed","error":"x"}', ServerError),
+        ("replicate", b'{"id":"p1","status":"canceled"}', ServerError),
+        ("replicate", b'{"id":"p1","status":"failed","error":"The input was flagged as sensitive"}', ContentFiltered),
+        ("replicate", b'{"id":"p1","status":"dreaming"}', Malformed),
     ],
 )
 def test_an_error_inside_a_stream_is_told_by_its_type(dialect: str, trouble: bytes, fault: type[GoblinError]) -> None:

@@ -49,6 +49,10 @@ def gemini(code: int, status: str, *details: Any, message: str = "words") -> dic
     return {"error": {"code": code, "message": message, "status": status, "details": list(details)}}
 
 
+def cloudflare(code: int) -> dict[str, Any]:
+    return {"success": False, "errors": [{"code": code, "message": "words"}], "result": None, "messages": []}
+
+
 PER_DAY = {
     "@type": "type.googleapis.com/google.rpc.QuotaFailure",
     "violations": [{"quotaId": "RequestsPerDayPerProject"}],
@@ -138,10 +142,60 @@ BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_K
         ("ollama", 500, {"error": "the runner has ended"}, ServerError),
         ("ollama", 400, {"error": "the prompt exceeds the context length"}, ContextTooLong),
         ("ollama", 400, {"error": "invalid"}, BadRequest),
+        ("cohere", 401, {"message": "invalid api token"}, BadCredentials),
+        ("cohere", 402, {"message": "words"}, QuotaSpent),
+        ("cohere", 429, {"message": "words"}, Throttled),
+        ("cohere", 429, {"message": "You are using a Trial key, limited to 1000 API calls / month"}, QuotaSpent),
+        ("cohere", 400, {"message": "too many tokens: size limit exceeded by 9 tokens."}, ContextTooLong),
+        ("cohere", 422, {"message": "words"}, BadRequest),
+        ("cohere", 404, {"message": "model 'x' not found"}, UnknownModel),
+        ("cohere", 498, {"message": "blocked"}, ContentFiltered),
+        ("cohere", 503, {"message": "words"}, Overloaded),
+        ("replicate", 401, {"title": "Unauthenticated", "detail": "words", "status": 401}, BadCredentials),
+        ("replicate", 402, {"title": "words", "detail": "words", "status": 402}, QuotaSpent),
+        ("replicate", 404, {"detail": "words", "status": 404}, UnknownModel),
+        ("replicate", 422, {"title": "Input validation failed", "detail": "- input: words", "status": 422}, BadRequest),
+        ("replicate", 429, {"detail": "Request was throttled.", "status": 429}, Throttled),
+        ("cloudflare", 429, cloudflare(3036), QuotaSpent),
+        ("cloudflare", 429, cloudflare(3040), Overloaded),
+        ("cloudflare", 429, cloudflare(971), Throttled),
+        ("cloudflare", 413, cloudflare(3006), ContextTooLong),
+        ("cloudflare", 408, cloudflare(3007), ServerError),
+        ("cloudflare", 400, cloudflare(5007), UnknownModel),
+        ("cloudflare", 404, cloudflare(3042), UnknownModel),
+        ("cloudflare", 403, cloudflare(5018), BadCredentials),
+        ("cloudflare", 400, cloudflare(5006), BadRequest),
     ],
 )
 def test_an_error_answer_means(dialect: str, status: int, body: Any, meaning: type[ProviderFault]) -> None:
     assert type(fault(dialect, status, body)) is meaning
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "message", "meaning"),
+    [
+        ("ThrottlingException", 429, "Too many requests", Throttled),
+        ("ThrottlingException", 429, "Too many tokens per day", QuotaSpent),
+        ("ServiceQuotaExceededException", 400, "words", QuotaSpent),
+        ("AccessDeniedException", 403, "words", BadCredentials),
+        ("AccessDeniedException", 403, "You don't have access to the model", UnknownModel),
+        ("UnrecognizedClientException", 403, "The security token is invalid", BadCredentials),
+        ("ExpiredTokenException", 403, "words", BadCredentials),
+        ("ResourceNotFoundException", 404, "words", UnknownModel),
+        ("ValidationException", 400, "The provided model identifier is invalid.", UnknownModel),
+        ("ValidationException", 400, "Input is too long for requested model.", ContextTooLong),
+        ("ValidationException", 400, "words", BadRequest),
+        ("ModelNotReadyException", 429, "words", Overloaded),
+        ("ServiceUnavailableException", 503, "words", Overloaded),
+        ("ModelTimeoutException", 408, "words", ServerError),
+        ("ModelErrorException", 424, "words", ServerError),
+        ("InternalServerException", 500, "words", ServerError),
+    ],
+)
+def test_bedrock_tells_in_a_header(kind: str, status: int, message: str, meaning: type[ProviderFault]) -> None:
+    told = fault("bedrock", status, {"message": message}, x_amzn_errortype=f"{kind}:http://internal.amazon.com/")
+    assert type(told) is meaning
+    assert message in told.message
 
 
 @pytest.mark.parametrize(

@@ -176,8 +176,17 @@ def test_a_model_named_twice_is_refused() -> None:
 
 def test_candidates_come_by_priority_then_name() -> None:
     said = {"groq": ProviderSettings(priority=1), "anthropic": ProviderSettings(priority=2)}
-    order = [vendor.id for vendor, _ in registry(**said).candidates()]
-    assert list(dict.fromkeys(order))[:3] == ["groq", "anthropic", "deepseek"]
+    order = list(dict.fromkeys(vendor.id for vendor, _ in registry(**said).candidates()))
+    assert order[:2] == ["groq", "anthropic"]
+    assert order[2:] == sorted(order[2:])
+
+
+def test_an_address_of_ones_own_needs_no_name_to_fill_in() -> None:
+    own = ProviderSettings(base_url="https://proxy.example/openai", api_key=SecretStr("k"))
+    assert registry().get("azure_openai").why_not() == (
+        "needs resource: set AZURE_OPENAI_RESOURCE or providers.azure_openai.variables.resource"
+    )
+    assert registry(azure_openai=own).get("azure_openai").why_not() is None
 
 
 def test_models_that_make_embeddings_are_no_candidates() -> None:

@@ -11,11 +11,13 @@ from goblin.settings import Settings
 from providers.message import Chat, Message
 from providers.provider import Model, Provider
 from providers.registry import load
+from providers.row import rows
 from providers.wire.dialect import HttpRequest
 from providers.wire.spoken import SPOKEN
 from tests.fakes.vendor import KEY, chat, provider
 
-REGISTRY = load(Settings(), {})
+FILLED = {variables[0]: "filled" for row in rows().values() for variables in row.needs.values()}
+REGISTRY = load(Settings(), FILLED)
 TALKING = [(vendor, model) for vendor, model in REGISTRY.candidates() if vendor.dialect in SPOKEN]
 
 
@@ -35,8 +37,10 @@ def row(name: str) -> Provider:
 @pytest.mark.parametrize(("vendor", "model"), TALKING, ids=lambda one: one.id)
 @pytest.mark.parametrize("reasoning", [True, False])
 def test_the_key_is_in_the_headers_and_nowhere_else(vendor: Provider, model: Model, reasoning: bool) -> None:
-    request = ask(replace(vendor, key=SecretStr(KEY)), chat(model=model.id, reasoning=reasoning))
-    assert KEY in "".join(request.headers.values())
+    signs = vendor.auth == "sigv4"  # with a key that is sent nowhere at all
+    key = SecretStr(f"id:{KEY}" if signs else KEY)
+    request = ask(replace(vendor, key=key), chat(model=model.id, reasoning=reasoning))
+    assert (KEY in "".join(request.headers.values())) is not signs
     assert KEY not in request.url + request.body.decode()
     assert "{" not in request.url
     assert request.method == "POST"
@@ -53,6 +57,20 @@ def test_the_key_is_in_the_headers_and_nowhere_else(vendor: Provider, model: Mod
             "x-goog-api-key",
         ),
         ("groq", "https://api.groq.com/openai/v1/chat/completions", "authorization"),
+        ("cohere", "https://api.cohere.com/v2/chat", "authorization"),
+        ("replicate", "https://api.replicate.com/v1/models/m/1/predictions", "authorization"),
+        ("azure_openai", "https://filled.openai.azure.com/openai/v1/chat/completions", "api-key"),
+        (
+            "vertex",
+            "https://filled-aiplatform.googleapis.com/v1/projects/filled/locations/filled/publishers/google/models/m%2F1"
+            ":streamGenerateContent?alt=sse",
+            "authorization",
+        ),
+        (
+            "cloudflare_workers_ai",
+            "https://api.cloudflare.com/client/v4/accounts/filled/ai/v1/chat/completions",
+            "authorization",
+        ),
         ("zhipu", "https://open.bigmodel.cn/api/paas/v4/chat/completions", "authorization"),
         ("ollama", "http://localhost:11434/api/chat", "authorization"),
         ("llamacpp", "http://127.0.0.1:8080/v1/chat/completions", "authorization"),
@@ -106,6 +124,32 @@ def test_gemini_is_asked_in_contents_and_parts() -> None:
         ],
         "generationConfig": {"maxOutputTokens": 200},
     }
+
+
+def test_cohere_is_asked_with_roles_in_the_messages() -> None:
+    assert body(provider(dialect="cohere"), chat(temperature=0.5)) == {
+        "model": "m-1",
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": chat().messages[1].content},
+        ],
+        "max_tokens": 200,
+        "stream": True,
+        "temperature": 0.5,
+    }
+
+
+def test_cloudflare_is_asked_with_the_model_in_the_address() -> None:
+    request = ask(provider("https://vendor.example/ai", dialect="cloudflare"), chat(model="@cf/meta/llama"))
+    assert request.url == "https://vendor.example/ai/run/%40cf%2Fmeta%2Fllama"
+    assert "model" not in json.loads(request.body)
+
+
+def test_a_deployment_of_azure_is_asked_at_an_address_of_its_own() -> None:
+    path = "/openai/deployments/{model}/chat/completions?api-version=2024-10-21"
+    request = ask(provider("https://r.openai.azure.com", chat_path=path, auth="api-key"), chat(model="mine"))
+    assert request.url == "https://r.openai.azure.com/openai/deployments/mine/chat/completions?api-version=2024-10-21"
+    assert request.headers["api-key"] == KEY
 
 
 def test_ollama_is_asked_with_options() -> None:
@@ -246,6 +290,13 @@ def test_a_row_may_add_headers_and_parts_of_the_body() -> None:
                 ]
             },
             ("g",),
+        ),
+        ("cohere", {"models": [{"name": "c", "endpoints": ["chat"]}, {"name": "e", "endpoints": ["embed"]}]}, ("c",)),
+        ("replicate", {"results": [{"owner": "o", "name": "n"}], "next": None}, ("o/n",)),
+        (
+            "cloudflare",
+            {"result": [{"name": "@cf/a", "task": {"name": "Text Generation"}}, {"name": "b", "task": {"name": "x"}}]},
+            ("@cf/a",),
         ),
         (
             "ollama",

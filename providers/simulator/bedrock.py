@@ -1,0 +1,171 @@
+"""The bedrock dialect: Converse, whole and as an event stream. A signature is read for whose it is, not verified."""
+
+import re
+from struct import pack
+from zlib import crc32
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from providers.simulator.answer import Ask, Finish, Reply
+from providers.simulator.dialect import Json, bearer, encode, field, joined, messages, retry_after, texts
+from providers.simulator.door import Chat
+from providers.simulator.limits import Gauge
+from providers.simulator.pace import Chunk
+from providers.simulator.refusal import Kind, Refused, error_type
+from providers.simulator.world import House
+
+_FINISH = {Finish.STOP: "end_turn", Finish.LENGTH: "max_tokens", Finish.FILTERED: "content_filtered"}
+_TYPE = {
+    Kind.BAD_REQUEST: (400, "ValidationException"),
+    Kind.AUTH: (403, "UnrecognizedClientException"),
+    Kind.PERMISSION: (403, "AccessDeniedException"),
+    Kind.NOT_FOUND: (404, "ResourceNotFoundException"),
+    Kind.TOO_LARGE: (413, "ValidationException"),
+    Kind.QUOTA: (400, "ServiceQuotaExceededException"),
+    Kind.RATE: (429, "ThrottlingException"),
+    Kind.OVERLOADED: (503, "ServiceUnavailableException"),
+    Kind.CONTEXT: (400, "ValidationException"),
+    Kind.FILTERED: (400, "ValidationException"),
+    Kind.SERVER: (500, "InternalServerException"),
+    Kind.TIMEOUT: (408, "ModelTimeoutException"),
+}
+_SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([^/]+)/bedrock/aws4_request, ")
+_TEXT = 7  # the type of a header's value
+
+
+class BedrockVoice:
+    garbage = bytes(range(64))
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._index = -1
+        self._thinking: bool | None = None
+
+    def opening(self) -> bytes:
+        return _event("messageStart", {"role": "assistant"})
+
+    def piece(self, chunk: Chunk) -> bytes:
+        opened = b"" if chunk.thinking is self._thinking else self._turn(chunk.thinking)
+        delta = {"reasoningContent": {"text": chunk.text}} if chunk.thinking else {"text": chunk.text}
+        return opened + _event("contentBlockDelta", {"contentBlockIndex": self._index, "delta": delta})
+
+    def closing(self) -> bytes:
+        stop = _event("messageStop", {"stopReason": _FINISH[self._reply.finish]})
+        counts: Json = {"metrics": {"latencyMs": 1}}
+        if self._reply.reports_usage:
+            counts["usage"] = self._usage()
+        return self._close() + stop + (_event("metadata", counts) if self._reply.says_done else b"")
+
+    def trouble(self) -> bytes:
+        return _frame(
+            {
+                ":exception-type": "modelStreamErrorException",
+                ":content-type": "application/json",
+                ":message-type": "exception",
+            },
+            encode({"message": Refused(Kind.SERVER).text()}),
+        )
+
+    def whole(self) -> bytes:
+        content: list[Json] = [{"text": self._reply.content()}] if self._reply.text else []
+        if thought := self._reply.thought():
+            content.insert(0, {"reasoningContent": {"reasoningText": {"text": thought}}})
+        return encode(
+            {
+                "output": {"message": {"role": "assistant", "content": content}},
+                "stopReason": _FINISH[self._reply.finish],
+                "usage": self._usage(),
+                "metrics": {"latencyMs": 1},
+            }
+        )
+
+    def _usage(self) -> Json:
+        usage = self._reply.usage
+        return {
+            "inputTokens": usage.input - usage.cached,
+            "cacheReadInputTokens": usage.cached,
+            "outputTokens": usage.output,
+            "totalTokens": usage.input + usage.output,
+        }
+
+    def _turn(self, thinking: bool) -> bytes:
+        """Closes the open block; the next one opens with its first words."""
+        closed = self._close()
+        self._index += 1
+        self._thinking = thinking
+        return closed
+
+    def _close(self) -> bytes:
+        if self._thinking is None:
+            return b""
+        self._thinking = None
+        return _event("contentBlockStop", {"contentBlockIndex": self._index})
+
+
+class Bedrock:
+    name = "bedrock"
+    needs_key = True
+    id_header = "x-amzn-requestid"
+    stream_type = "application/vnd.amazon.eventstream"
+
+    def routes(self, house: House) -> list[Route]:
+        model = "/model/{model:path}"
+        return [
+            Route(f"{model}/converse", Chat(house, self, _read), methods=["POST"]),
+            Route(f"{model}/converse-stream", Chat(house, self, _read_stream), methods=["POST"]),
+        ]
+
+    def key(self, request: Request) -> str | None:
+        signed = _SIGNED.match(request.headers.get("authorization", ""))
+        return signed[1] if signed else bearer(request)
+
+    def rate_headers(self, _gauge: Gauge) -> dict[str, str]:
+        return {}
+
+    def refusal(self, refused: Refused, _call_id: str) -> tuple[int, dict[str, str], Json]:
+        status, name = error_type(refused, _TYPE)
+        text = f"Input is too long for requested model. {refused.text()}"
+        message = text if refused.kind is Kind.CONTEXT else refused.text()
+        return status, {"x-amzn-errortype": name, **retry_after(refused)}, {"message": message}
+
+    def voice(self, _ask: Ask, reply: Reply, _call_id: str) -> BedrockVoice:
+        return BedrockVoice(reply)
+
+
+def _read(request: Request, body: Json, *, stream: bool = False) -> Ask:
+    config = field(body, "inferenceConfig", dict, {})
+    more = field(body, "additionalModelRequestFields", dict, {})
+    limit = field(config, "maxTokens", int)
+    if limit is not None and limit < 1:
+        raise Refused(Kind.BAD_REQUEST, "maxTokens: at least 1 expected")
+    said = [texts(message.get("content")) for message in messages(body)]
+    return Ask(
+        model=request.path_params["model"],
+        prompt=joined([texts(body.get("system")), *said]),
+        stream=stream,
+        max_tokens=limit,
+        thinking=field(more, "thinking", dict, {}).get("type") in ("enabled", "adaptive"),
+    )
+
+
+def _read_stream(request: Request, body: Json) -> Ask:
+    return _read(request, body, stream=True)
+
+
+def _event(name: str, payload: Json) -> bytes:
+    headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+    return _frame(headers, encode(payload))
+
+
+def _frame(headers: dict[str, str], payload: bytes) -> bytes:
+    head = b"".join(
+        pack(">B", len(name)) + name.encode() + pack(">BH", _TEXT, len(value)) + value.encode()
+        for name, value in headers.items()
+    )
+    lengths = pack(">II", 16 + len(head) + len(payload), len(head))
+    frame = lengths + pack(">I", crc32(lengths)) + head + payload
+    return frame + pack(">I", crc32(frame))
+
+
+DIALECT = Bedrock()

@@ -1,0 +1,195 @@
+"""Amazon's Converse, streamed. Requests are signed (SigV4) unless the key is a bearer token.
+
+botocore signs and reads the binary frames; it is imported with the first call, and is not needed by anybody else.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from providers.errors import (
+    BadCredentials,
+    BadRequest,
+    BrokenStream,
+    Malformed,
+    Overloaded,
+    ProviderFault,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    UnknownModel,
+)
+from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.provider import Provider
+from providers.wire import dialect
+from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
+from providers.wire.dialect import HttpRequest
+from providers.wire.field import count, load, text, tree
+from providers.wire.sse import LONGEST_LINE
+
+STREAM_TYPE = "application/vnd.amazon.eventstream"
+
+RULES = (
+    rule(QuotaSpent, "servicequotaexceededexception"),
+    rule(QuotaSpent, "throttlingexception", contains=("per day",)),
+    rule(UnknownModel, "resourcenotfoundexception"),
+    rule(UnknownModel, "accessdeniedexception", contains=("access to the model",)),
+    rule(UnknownModel, "validationexception", contains=("model identifier is invalid",)),
+    rule(
+        BadCredentials,
+        "accessdeniedexception", "unrecognizedclientexception", "invalidsignatureexception", "expiredtokenexception",
+        "missingauthenticationtokenexception", "incompletesignatureexception",
+    ),
+    rule(Throttled, "throttlingexception"),
+    rule(Overloaded, "modelnotreadyexception", "serviceunavailableexception"),
+    TOO_LONG,
+    rule(BadRequest, "validationexception"),
+    rule(ServerError, "modelerrorexception", "modeltimeoutexception", "modelstreamerrorexception"),
+)  # fmt: skip
+
+_REASONS: Mapping[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "guardrail_intervened": "filtered",
+    "content_filtered": "filtered",
+    "tool_use": "tool",
+    "malformed_tool_use": "tool",
+}
+
+
+class Bedrock(dialect.Dialect):
+    def request(self, provider: Provider, chat: Chat) -> HttpRequest:
+        ways = dialect.quirks(provider, chat.model)
+        settings: dict[str, Any] = {"maxTokens": chat.max_output_tokens}
+        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
+            settings["temperature"] = chat.temperature
+        body: dict[str, Any] = {
+            "messages": [
+                {"role": message.role, "content": [{"text": message.content}]}
+                for message in chat.messages
+                if message.role != "system"
+            ],
+            "inferenceConfig": settings,
+        }
+        if system := [{"text": message.content} for message in chat.messages if message.role == "system"]:
+            body["system"] = system
+        body = dialect.patched(body, dialect.reasoning(provider, chat, {}, {}))
+        request = HttpRequest(
+            "POST",
+            dialect.url(provider, provider.stream_path or "/model/{model}/converse-stream", chat.model),
+            dialect.headers(provider, STREAM_TYPE, ways.get("headers")),
+            json.dumps(dialect.patched(body, ways.get("body", {}))).encode(),
+        )
+        return _signed(provider, request) if provider.auth == "sigv4" else request
+
+    def decoder(self, provider: Provider) -> "Decoder":
+        return Decoder(provider)
+
+    def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+        kind = headers.get("x-amzn-errortype", "").partition(":")[0]
+        complaint = read(status, headers, body)
+        if kind:
+            complaint = understand({"message": complaint.message, "type": kind}, status, headers)
+        return judge(provider.name, complaint, provider.rules, RULES, _secret(provider))
+
+
+def _secret(provider: Provider) -> str | None:
+    """What must never be quoted. Of a signing key, that is its second part; the first is an open name."""
+    parts = (dialect.key(provider) or "").split(":")
+    return (parts[1] if provider.auth == "sigv4" and len(parts) > 1 else parts[0]) or None
+
+
+def _signed(provider: Provider, request: HttpRequest) -> HttpRequest:
+    """The key is `access key id:secret access key`, with `:session token` behind it where there is one.
+
+    Raises BadCredentials for a key of another form.
+    """
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    access_key, _, rest = (dialect.key(provider) or "").partition(":")
+    secret, _, token = rest.partition(":")
+    if not access_key or not secret:
+        raise BadCredentials(f"{provider.name}: a signing key is an access key id and a secret, with a colon between")
+    signing = AWSRequest(request.method, request.url, dict(request.headers), request.body)
+    SigV4Auth(Credentials(access_key, secret, token or None), "bedrock", _region(provider)).add_auth(signing)
+    return HttpRequest(request.method, request.url, dict(signing.headers.items()), request.body)
+
+
+def _region(provider: Provider) -> str:
+    """As configured, else as the address names it: bedrock-runtime.REGION.amazonaws.com."""
+    named = provider.variables.get("region")
+    return named or next(iter(provider.base_url.partition("bedrock-runtime.")[2].split("."))) or "us-east-1"
+
+
+class Decoder(dialect.Decoder):
+    __slots__ = ("_buffer", "_finished", "_provider", "_waiting", "done")
+
+    def __init__(self, provider: Provider) -> None:
+        from botocore.eventstream import EventStreamBuffer
+
+        self._provider = provider
+        self._buffer = EventStreamBuffer()
+        self._waiting = 0  # bytes of a frame that is not there yet
+        self._finished = False
+        self.done = False
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        from botocore.eventstream import ParserError
+
+        self._waiting += len(data)
+        try:
+            self._buffer.add_data(data)
+            for message in self._buffer:
+                self._waiting = 0
+                self._take(message.headers, message.payload, out)
+        except (ParserError, struct.error, KeyError, UnicodeDecodeError):
+            raise Malformed(f"{self._provider.name} sent something that is no frame of an event stream") from None
+        if self._waiting > LONGEST_LINE:
+            raise Malformed(f"a frame of the answer is longer than {LONGEST_LINE} bytes")
+
+    def end(self, out: list[Event]) -> None:  # noqa: ARG002 - nothing is held back
+        if not self._finished:
+            raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
+
+    def _take(self, headers: Mapping[str, Any], payload: bytes, out: list[Event]) -> None:
+        if headers.get(":message-type") in ("exception", "error"):
+            raise self._complaint(headers, payload)
+        event = load(payload)
+        match headers.get(":event-type"):
+            case "contentBlockDelta":
+                self._speak(tree(event.get("delta")), out)
+            case "messageStop" if not self._finished:
+                self._finished = True
+                reason = text(event.get("stopReason"))
+                out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
+            case "metadata":
+                self.done = self._finished
+                usage = tree(event.get("usage"))
+                if "inputTokens" in usage and "outputTokens" in usage:
+                    out.append(Report(usage_of(usage)))
+
+    def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
+        if words := text(delta.get("text")):
+            out.append(Text(words))
+        elif thought := text(tree(delta.get("reasoningContent")).get("text")):
+            out.append(Thought(thought))
+
+    def _complaint(self, headers: Mapping[str, Any], payload: bytes) -> ProviderFault:
+        kind = text(headers.get(":exception-type")) or text(headers.get(":error-code"))
+        words = read(200, {}, payload).message or text(headers.get(":error-message"))
+        complaint = understand({"message": words, "type": kind}, 200)
+        return judge(self._provider.name, complaint, self._provider.rules, RULES, _secret(self._provider))
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """`inputTokens` leaves out what was read from and written to the cache, unless the total says that it does not."""
+    found, written = count(usage.get("cacheReadInputTokens")), count(usage.get("cacheWriteInputTokens"))
+    prompt, output = count(usage["inputTokens"]), count(usage["outputTokens"])
+    if count(usage.get("totalTokens")) != prompt + output or found + written > prompt:
+        prompt += found + written
+    return Usage(prompt, found, written, output)

@@ -1,0 +1,131 @@
+"""Cohere's chat of version 2. Counts are those that are billed, where the vendor tells them apart."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from providers.errors import (
+    BrokenStream,
+    ContentFiltered,
+    ContextTooLong,
+    Malformed,
+    ProviderFault,
+    QuotaSpent,
+    ServerError,
+)
+from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.provider import Provider
+from providers.wire import dialect, sse
+from providers.wire.complaint import TOO_LONG, read, rule, understand
+from providers.wire.dialect import HttpRequest
+from providers.wire.field import entries, load, text, tokens, tree
+
+RULES = (
+    rule(QuotaSpent, status=(429,), contains=("api calls / month", "per month")),
+    rule(ContentFiltered, status=(498,)),
+    rule(ContextTooLong, status=(400, 422), contains=("too many tokens",)),
+    TOO_LONG,
+)
+
+_REASONS: Mapping[str, FinishReason] = {
+    "COMPLETE": "stop",
+    "STOP_SEQUENCE": "stop",
+    "MAX_TOKENS": "length",
+    "TOOL_CALL": "tool",
+    "ERROR_TOXIC": "filtered",
+}
+_FAILED = ("ERROR", "TIMEOUT")
+
+
+class Cohere(dialect.Dialect):
+    def request(self, provider: Provider, chat: Chat) -> HttpRequest:
+        ways = dialect.quirks(provider, chat.model)
+        body: dict[str, Any] = {
+            "model": chat.model,
+            "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+            "max_tokens": chat.max_output_tokens,
+            "stream": True,
+        }
+        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
+            body["temperature"] = chat.temperature
+        on, off = {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}
+        body = dialect.patched(body, dialect.reasoning(provider, chat, on, off))
+        return HttpRequest(
+            "POST",
+            dialect.url(provider, provider.chat_path or "/v2/chat", chat.model),
+            dialect.headers(provider, "text/event-stream", ways.get("headers")),
+            json.dumps(dialect.patched(body, ways.get("body", {}))).encode(),
+        )
+
+    def decoder(self, provider: Provider) -> "Decoder":
+        return Decoder(provider)
+
+    def fault(self, provider: Provider, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+        return dialect.blame(provider, read(status, headers, body), RULES)
+
+    def parse_models(self, body: bytes) -> tuple[str, ...]:
+        rows = load(body).get("models")
+        if not isinstance(rows, list):
+            raise Malformed("the list of models has none of the known forms")
+        chatting = (row for row in map(tree, rows) if "chat" in entries(row.get("endpoints", ["chat"])))
+        return tuple(name for row in chatting if (name := text(row.get("name"))))
+
+
+class Decoder(dialect.Decoder):
+    __slots__ = ("_finished", "_provider", "_stream", "done")
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._stream = sse.Stream()
+        self._finished = False
+        self.done = False
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        for _, payload in self._stream.feed(data):
+            self._take(payload, out)
+
+    def end(self, out: list[Event]) -> None:
+        for _, payload in self._stream.end():
+            self._take(payload, out)
+        if not self._finished:
+            raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
+
+    def _take(self, payload: bytes, out: list[Event]) -> None:
+        if self.done or payload.strip() == b"[DONE]":
+            return
+        event = load(payload)
+        delta = tree(event.get("delta"))
+        match event.get("type"):
+            case "content-start" | "content-delta":
+                self._speak(tree(tree(delta.get("message")).get("content")), out)
+            case "message-end":
+                self._close(delta, out)
+            case None if "message" in event:  # an error that came as it would have come without a stream
+                raise dialect.blame(self._provider, understand(event, 200), RULES)
+
+    def _speak(self, content: dict[str, Any], out: list[Event]) -> None:
+        if thought := text(content.get("thinking")):
+            out.append(Thought(thought))
+        if words := text(content.get("text")):
+            out.append(Text(words))
+
+    def _close(self, delta: dict[str, Any], out: list[Event]) -> None:
+        reason = text(delta.get("finish_reason"))
+        if error := text(delta.get("error")):
+            raise dialect.blame(self._provider, understand(error, 200), RULES)
+        if reason in _FAILED:
+            raise ServerError(f"{self._provider.name} broke off: {reason}")
+        self._finished = self.done = True
+        out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
+        if (usage := usage_of(tree(delta.get("usage")))) is not None:
+            out.append(Report(usage))
+
+
+def usage_of(usage: dict[str, Any]) -> Usage | None:
+    """None when it does not hold both counts."""
+    for counts in (tree(usage.get("billed_units")), tree(usage.get("tokens"))):
+        if "input_tokens" in counts and "output_tokens" in counts:
+            prompt = tokens(counts["input_tokens"])
+            cached = min(prompt, tokens(usage.get("cached_tokens")))
+            return Usage(input=prompt, cache_read=cached, output=tokens(counts["output_tokens"]))
+    return None
