@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from providers.call import fetch
 from providers.errors import ProviderFault
-from providers.price import FREE
 from providers.provider import Model, Provider
 from providers.registry import Registry
 from providers.wire.spoken import SPOKEN
@@ -25,22 +24,23 @@ def list_models(provider: Provider, timeout: float = 5.0) -> tuple[str, ...] | N
 def discover(provider: Provider, timeout: float = 1.0) -> tuple[Model, ...] | None:
     """The models of a provider that is running; None = not reachable, or something else listens there.
 
-    A model that was known keeps what is known about it; others fit every task, and cost nothing on a local server.
+    A model that was known keeps what is known about it; others fit every task, at the price of what is not listed.
     """
     try:
         names = list_models(provider, timeout)
     except ProviderFault:
         return None
-    price = FREE if provider.local else None
-    return tuple(provider.known(name) or Model(name, price=price) for name in names) if names is not None else None
+    if names is None:
+        return None
+    return tuple(provider.known(name) or Model(name, price=provider.unlisted_price) for name in names)
 
 
 def refresh(registry: Registry, timeout: float = 1.0) -> Registry:
     """The registry with the models that local servers serve now; a server that does not answer has none.
 
-    Looks at enabled providers whose models are to be discovered, all at once.
+    Looks at providers whose models are to be discovered and that lack nothing else, all at once.
     """
-    asked = [provider for provider in registry.providers.values() if provider.discovers and provider.enabled]
+    asked = [one for one in registry.providers.values() if one.discovers and one.obstacle is None]
     if not asked:
         return registry
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:

@@ -15,6 +15,7 @@ from providers.registry import Registry, load
 from tests.fakes.vendor import Connection, Vendor, provider
 
 TAGS = {"models": [{"name": "qwen3:8b"}, {"name": "llama2:7b"}, {"name": "nomic-embed-text"}]}
+LOCAL = ("ollama", "lmstudio", "llamacpp", "vllm", "litellm_proxy")
 LIST = {"object": "list", "data": [{"id": "one"}, {"id": "two"}]}
 
 
@@ -36,14 +37,14 @@ def closed_port() -> str:
 def registry(**urls: str) -> Registry:
     """Every local server of the catalog is somewhere else, unless it is named."""
     nowhere = closed_port()
-    places = dict.fromkeys(("ollama", "lmstudio", "llamacpp", "vllm"), nowhere) | urls
+    places = dict.fromkeys(LOCAL, nowhere) | urls
     return load(Settings(providers={name: ProviderSettings(base_url=url) for name, url in places.items()}), {})
 
 
 @pytest.mark.parametrize(("dialect", "said", "names"), [("ollama", TAGS, 2), ("openai", LIST, 2)])
 def test_a_local_server_tells_its_models(dialect: str, said: object, names: int) -> None:
     with Vendor(listing(said)) as vendor:
-        models = discover(provider(vendor.url, dialect, local=True))
+        models = discover(provider(vendor.url, dialect, unlisted_price=FREE))
     assert models is not None
     assert len(models) == names
     assert {(model.price, model.classes) for model in models} == {(FREE, frozenset(("fast", "reasoning")))}
@@ -94,9 +95,43 @@ def test_a_refreshed_registry_has_the_models_that_run_now() -> None:
     assert not refresh(after).get("ollama").ready  # it has gone since
 
 
+def test_what_is_found_costs_nothing_unless_the_settings_say_so() -> None:
+    said = ProviderSettings(cost_per_token=0.000002)
+    with Vendor(listing(TAGS)) as ollama, Vendor(listing(LIST)) as lmstudio:
+        places = {
+            "ollama": said.model_copy(update={"base_url": ollama.url}),
+            "lmstudio": ProviderSettings(base_url=lmstudio.url),
+            **dict.fromkeys(("llamacpp", "vllm", "litellm_proxy"), ProviderSettings(enabled=False)),
+        }
+        found = refresh(load(Settings(providers=places), {}))
+    prices = [model.price.output for model in found.get("ollama").models if model.price]
+    assert prices == [2 * 10**9, 2 * 10**9]
+    assert {model.price for model in found.get("lmstudio").models} == {FREE}
+
+
+def test_a_proxy_that_runs_here_and_spends_elsewhere_has_models_without_a_price() -> None:
+    with Vendor(listing(LIST)) as proxy:
+        places = {
+            "litellm_proxy": ProviderSettings(base_url=proxy.url),
+            **dict.fromkeys(("ollama", "lmstudio", "llamacpp", "vllm"), ProviderSettings(enabled=False)),
+        }
+        found = refresh(load(Settings(providers=places), {"LITELLM_PROXY_API_KEY": "sk-1"})).get("litellm_proxy")
+    assert [(model.id, model.price) for model in found.models] == [("one", None), ("two", None)]
+
+
+def test_a_server_that_would_refuse_us_is_not_asked() -> None:
+    with Vendor(listing(LIST)) as proxy:
+        places = {
+            "litellm_proxy": ProviderSettings(base_url=proxy.url),
+            **dict.fromkeys(("ollama", "lmstudio", "llamacpp", "vllm"), ProviderSettings(enabled=False)),
+        }
+        refresh(load(Settings(providers=places), {}))
+        assert proxy.connections == 0
+
+
 def test_configured_models_are_not_asked_about() -> None:
     said = ProviderSettings(base_url=closed_port(), models=("mine",))
     nowhere = ProviderSettings(base_url=closed_port(), enabled=False)
-    others = dict.fromkeys(("lmstudio", "llamacpp", "vllm"), nowhere)
+    others = dict.fromkeys([name for name in LOCAL if name != "ollama"], nowhere)
     found = refresh(load(Settings(providers={"ollama": said, **others}), {}))
     assert [model.id for model in found.get("ollama").models] == ["mine"]

@@ -7,13 +7,14 @@ from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from goblin.errors import ConfigError
 from goblin.money import from_usd
 from goblin.settings import ModelSettings, ProviderSettings
 from providers.message import Usage
 from providers.price import FREE, Price, Tier, cost, find, worst_case
-from providers.row import Row, rows
+from providers.row import ModelRow, Row, rows
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOTHING = ProviderSettings()
@@ -109,8 +110,11 @@ def test_local_servers_cost_nothing_unless_the_settings_say_so() -> None:
 
 @pytest.mark.parametrize("amount", ["free", "nan", "-1", -0.5])
 def test_a_price_that_is_none_is_refused(amount: str | float) -> None:
+    listed = ModelRow(id="m", input_usd_mtok=amount, output_usd_mtok=1)
     with pytest.raises(ConfigError):
-        find(row("openai"), "gpt-4", ProviderSettings(input_usd_mtok=amount, output_usd_mtok=1), NOW)
+        find(row("qwen").model_copy(update={"models": (listed,)}), "m", NOTHING, NOW)
+    with pytest.raises(ValidationError):
+        ProviderSettings(input_usd_mtok=amount, output_usd_mtok=1)
 
 
 @pytest.mark.parametrize("input_tokens", [1, 199_999, 200_001, 272_001, 900_000])
@@ -152,12 +156,20 @@ def test_a_price_that_is_about_to_rise_counts_as_risen() -> None:
     assert soon.input > calm.input
 
 
-def test_every_shipped_chat_model_has_a_price_or_is_said_to_have_none() -> None:
-    unpriced = {
+@pytest.mark.parametrize("name", rows())
+def test_a_chat_model_has_a_price_or_its_row_says_why_not(name: str) -> None:
+    provider = row(name)
+    for model in provider.models:
+        if model.kind == "chat":
+            price = find(provider, model.id, NOTHING, NOW)
+            assert (price is None) == (model.unpriced is not None), model.id
+
+
+def test_a_price_in_the_catalog_says_who_says_so() -> None:
+    silent = [
         f"{name}/{model.id}"
         for name, provider in rows().items()
         for model in provider.models
-        if model.kind == "chat" and model.input_usd_mtok is not None
-        if find(provider, model.id, NOTHING, NOW) is None
-    }
-    assert unpriced == set()
+        if model.input_usd_mtok is not None and model.source is None
+    ]
+    assert not silent
