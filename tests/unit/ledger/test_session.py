@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 import pytest
+from psycopg import ProgrammingError
 from sqlalchemy import select, text
-from sqlalchemy.exc import ProgrammingError
 
 from goblin.errors import LeaseLost, Unavailable
 from ledger import attempts, marks, runs
