@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from goblin.errors import ConfigError
-from goblin.money import from_usd
+from goblin.money import MOST, from_usd
 
 TaskClass = Literal["fast", "reasoning"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
@@ -37,6 +37,8 @@ _ENVIRONMENT = {
 def _money(usd: str | float) -> str | float:
     if from_usd(usd) < 0:
         raise ValueError("an amount of money cannot be negative")
+    if from_usd(usd) > MOST:
+        raise ValueError("an amount of money above 9,007,199 USD cannot be counted to the nano-dollar")
     return usd
 
 
@@ -85,6 +87,11 @@ class ProviderSettings(Section):
     rpm: int | None = Field(None, gt=0, description="requests per rolling minute")
     tpm: int | None = Field(None, gt=0, description="tokens per rolling minute")
     concurrency: int | None = Field(None, gt=0)
+    tokens_counted: Literal["use", "arrival"] = Field(
+        "use", description="arrival: the vendor's tpm counts the output limit of every request, whatever is used"
+    )
+    budget_hourly: Usd | None = Field(None, description="USD that its calls may cost in a UTC hour")
+    budget_daily: Usd | None = Field(None, description="USD in a UTC day")
     local: bool | None = None
     variables: Mapping[str, str] = {}
 

@@ -198,7 +198,7 @@ class Admission:
     def admit(self, ask: Ask) -> Admitted | Refused:
         """Take a place for the first candidate that has room. Asking twice for one attempt takes one place."""
         places = ask.places[:CANDIDATES]
-        answer = self.scripts.run("admit", as_value(ask))
+        answer = self.scripts.run("admit", *as_values(ask))
         if answer[0] == "rebuilding":
             return Refused(())
         if answer[0] == "refused":
@@ -264,14 +264,10 @@ class Admission:
             return [budget.read(name, fields) for name, fields in zip(names, pipe.execute(), strict=True) if fields]
 
 
-def as_value(ask: Ask) -> dict[str, Any]:
-    """The value that the verb `admit` takes."""
-    return {
-        "attempt": str(ask.attempt),
-        "span": SPAN_MS,
-        "budgets": [_budget(one) for one in ask.budgets],
-        "candidates": [_place(one) for one in ask.places[:CANDIDATES]],
-    }
+def as_values(ask: Ask) -> list[dict[str, Any]]:
+    """The values that the verb `admit` takes."""
+    head = {"attempt": str(ask.attempt), "span": SPAN_MS, "budgets": [_budget(one) for one in ask.budgets]}
+    return [head, *(_place(one) for one in ask.places[:CANDIDATES])]
 
 
 def _place(place: Place) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Runs the verbs in routing/lua: one round trip each, or many in one pipeline. The scripts are the contract.
 
-A verb is its own file after the parts that it shares with others. It takes one JSON value and answers a flat list.
+A verb is its own file after the parts that it shares with others. It takes JSON values and answers a flat list.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
 from redis.exceptions import NoScriptError
@@ -23,6 +23,9 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "judge": ("generation", "breaker"),
     "load": ("generation", "window"),
 }
+
+
+Call: TypeAlias = tuple[str, *tuple[Mapping[str, Any], ...]]  # a verb and its values
 
 
 @cache
@@ -47,12 +50,12 @@ class Scripts:
         """What the keys of a generation's counters begin with."""
         return f"{self.prefix}:counters:{generation}:"
 
-    def run(self, verb: str, value: Mapping[str, Any]) -> list[Any]:
+    def run(self, verb: str, *values: Mapping[str, Any]) -> list[Any]:
         """One verb in one round trip. Raises Unavailable when Redis cannot be reached."""
-        (answer,) = self.run_all([(verb, value)])
+        (answer,) = self.run_all([(verb, *values)])
         return answer
 
-    def run_all(self, verbs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Any]]:
+    def run_all(self, verbs: Sequence[Call]) -> list[list[Any]]:
         """Several verbs in order and in one round trip; each is atomic, all together are not."""
         with outages():
             try:
@@ -61,13 +64,13 @@ class Scripts:
                 self._load()
                 return self._send(verbs)
 
-    def _send(self, verbs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Any]]:
+    def _send(self, verbs: Sequence[Call]) -> list[list[Any]]:
         if len(verbs) == 1:
-            verb, value = verbs[0]
-            return [self.client.evalsha(self._digests[verb], 1, self.prefix, _json(value))]
+            verb, *values = verbs[0]
+            return [self.client.evalsha(self._digests[verb], 1, self.prefix, *map(written, values))]
         pipe = self.client.pipeline(transaction=False)
-        for verb, value in verbs:
-            pipe.evalsha(self._digests[verb], 1, self.prefix, _json(value))
+        for verb, *values in verbs:
+            pipe.evalsha(self._digests[verb], 1, self.prefix, *map(written, values))
         return list(pipe.execute())
 
     def _load(self) -> None:
@@ -75,5 +78,6 @@ class Scripts:
             self.client.script_load(text)
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def written(value: Mapping[str, Any]) -> str:
+    """A verb's value as it is sent."""
     return json.dumps(value, separators=(",", ":"))

@@ -1,9 +1,9 @@
 -- Take everything that a call needs for the first candidate that has room, or nothing at all.
 -- KEYS[1] prefix, with its hash tag; every key is below it
--- ARGV[1] JSON: attempt; span (ms that a window counts); budgets [[name, limit nano-dollars, window ms or 0, idle ms or 0]…];
---   candidates [{provider, candidate, amount (nano-dollars), tokens, is_counted_on_arrival, slot_ms, concurrency or 0,
---   rpm, tpm (0 = none), request_burst, token_burst (ms of the pace), budgets as above}…] in order of preference.
---   A limit and a sum of money is exact up to 2^53.
+-- ARGV[1] JSON: attempt; span (ms that a window counts); budgets [[name, limit nano-dollars, window ms or 0, idle ms or 0]…]
+-- ARGV[2…] JSON, the candidates in order of preference: provider; candidate; amount (nano-dollars); tokens;
+--   is_counted_on_arrival; slot_ms; concurrency, rpm, tpm (0 = none); request_burst, token_burst (ms of the pace);
+--   budgets as above. Limits and sums of money are exact up to 2^53.
 -- RETURNS {"rebuilding"}
 --      or {"admitted", place of the candidate from 0, admitted at (Unix ms), generation, 1 when it is a probe}
 --      or {"refused", then for each candidate: reason, ms to wait (-1: not known), what is short}
@@ -16,9 +16,9 @@ local now = now_ms()
 local held = redis.call("GET", root .. "hold:" .. ask.attempt)
 if held and held ~= "settled" then
   local record = cjson.decode(held)
-  for place, one in ipairs(ask.candidates) do
-    if one.candidate == record.candidate then
-      return {"admitted", place - 1, record.at, generation, record.is_probe and 1 or 0}
+  for place = 2, #ARGV do
+    if cjson.decode(ARGV[place]).candidate == record.candidate then
+      return {"admitted", place - 2, record.at, generation, record.is_probe and 1 or 0}
     end
   end
 end
@@ -29,10 +29,10 @@ local function budget_of(line)
   local start = window > 0 and math.floor(now / window) * window or 0
   if window > 0 then name = name .. "@" .. whole(start / 1000) end
   if not read[name] then
-    local known = redis.call("HMGET", root .. "budget:" .. name, "spent", "held")
+    local known = redis.call("HMGET", root .. "budget:" .. name, "spent", "held", "limit")
     read[name] = {
       name = name, limit = limit, idle = idle, ends = window > 0 and start + window or 0, is_new = not known[2],
-      spent = tonumber(known[1]) or 0, held = tonumber(known[2]) or 0,
+      spent = tonumber(known[1]) or 0, held = tonumber(known[2]) or 0, is_same = tonumber(known[3]) == limit,
     }
   end
   return read[name]
@@ -100,7 +100,8 @@ local function hold_money(one)
   local names = {}
   each_budget(one, function(budget)
     local key = root .. "budget:" .. budget.name
-    redis.call("HSET", key, "held", whole(budget.held + one.amount), "limit", whole(budget.limit))
+    redis.call("HSET", key, "held", whole(budget.held + one.amount))
+    if not budget.is_same then redis.call("HSET", key, "limit", whole(budget.limit)) end
     if budget.idle > 0 then
       redis.call("PEXPIRE", key, budget.idle)
     elseif budget.is_new then
@@ -136,11 +137,12 @@ local function take(one)
 end
 
 local answer = {"refused"}
-for place, one in ipairs(ask.candidates) do
+for place = 2, #ARGV do
+  local one = cjson.decode(ARGV[place]) -- one by one: most often the first has room
   local reason, wait, short = refusal_of(one)
   if not reason then
     local is_probe = take(one)
-    return {"admitted", place - 1, now, generation, is_probe and 1 or 0}
+    return {"admitted", place - 2, now, generation, is_probe and 1 or 0}
   end
   answer[#answer + 1] = reason
   answer[#answer + 1] = wait

@@ -15,7 +15,7 @@ from ledger.holds import Outdated
 from ledger.runs import NewRun, NewStep
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, StepStatus
-from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used, as_value
+from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used, as_values
 from routing.budget import Budget
 from routing.script import Scripts
 from tests.fakes.asks import CLOCK
@@ -92,9 +92,8 @@ def arrivals(redis_url: str, rate: Rate, span_ms: int, seconds: float) -> list[f
     scripts = Scripts(kv.connect(redis_url))
     until, seen = time.monotonic() + seconds, []
     while time.monotonic() < until:
-        value = as_value(Ask(new_id(), (place(rate=rate),))) | {"span": span_ms}
-        value["candidates"][0] |= {"request_burst": span_ms // 20}
-        answer = scripts.run("admit", value)
+        head, one = as_values(Ask(new_id(), (place(rate=rate),)))
+        answer = scripts.run("admit", head | {"span": span_ms}, one | {"request_burst": span_ms // 20})
         if answer[0] == "admitted":
             seen.append(time.monotonic())
         else:

@@ -79,7 +79,7 @@ class Both:
 
     def run(self, verb: str, value: dict[str, Any]) -> list[Any]:
         """The answer on which both agree."""
-        ours = self.scripts.run(verb, value)
+        ours = self.scripts.run(verb, value, *value.get("candidates", ()))
         theirs = self.twin.run(verb, value, self.now)
         assert ours == theirs, f"{verb} {value}"
         return ours

@@ -5,10 +5,10 @@
 local GRAIN = 250
 
 local function open_window(key, now, span)
-  local known = redis.call("HMGET", key, "tail", "last", "requests", "tokens", "request_tat", "token_tat")
   local bucket = math.floor(now / GRAIN)
+  local known = redis.call("HMGET", key, "tail", "last", "requests", "tokens", "request_tat", "token_tat")
   local window = {
-    key = key, now = now, span = span,
+    key = key, now = now, span = span, is_new = not known[1],
     tail = tonumber(known[1]) or bucket, last = tonumber(known[2]) or bucket,
     requests = tonumber(known[3]) or 0, tokens = tonumber(known[4]) or 0,
     request_tat = tonumber(known[5]) or 0, token_tat = tonumber(known[6]) or 0,
@@ -34,10 +34,10 @@ local function open_window(key, now, span)
 end
 
 local function save_window(window)
-  redis.call("HSET", window.key, "tail", window.tail, "last", math.max(window.last, window.bucket),
+  redis.call("HSET", window.key, "tail", window.tail, "last", window.bucket,
     "requests", window.requests, "tokens", window.tokens,
     "request_tat", window.request_tat, "token_tat", window.token_tat)
-  redis.call("PEXPIRE", window.key, 2 * window.span)
+  if window.bucket ~= window.last or window.is_new then redis.call("PEXPIRE", window.key, 2 * window.span) end
 end
 
 -- ms until `excess` of what is counted under a letter has left
