@@ -48,7 +48,7 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
     client = kv.connect(settings.require_redis_url())
     ledger = Ledger(settings.require_database_url())
     offers = Offers(settings, environ)
-    health = Health(client, settings.routing)
+    health = Health(client)
     broker = Broker(settings, ledger)
     offers.start()
     try:

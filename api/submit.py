@@ -144,7 +144,7 @@ def _check_candidates(house: House, plan: Plan, order: Order) -> None:
             continue
         looked_at.add(kind)
         need = need_of(house, step, order)
-        candidates, refusals = eligible(house.registry.candidates(), need, {})
+        candidates, refusals = eligible(house.registry.candidates(), need)
         if not candidates and not any(_may_find_models(one, need) for one in house.registry.providers.values()):
             raise Unservable(f"no provider can serve {step.id} ({step.goblin})", refusals)
 

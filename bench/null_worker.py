@@ -9,7 +9,7 @@ from cli.main import main
 from goblin.settings import environment, load
 from providers import registry
 from providers.call import Caller
-from workers.app import queues
+from workers.app import app, queues
 from workers.runtime import build
 from workers.tasks import process
 
@@ -29,5 +29,5 @@ class NullTransport(httpx.BaseTransport):
 if __name__ == "__main__":
     settings = load()
     consumed = queues(registry.load(settings, environment()).providers.values())
-    process.adopt(build(settings, consumed, Caller(transport=NullTransport)))
+    process.adopt(build(settings, consumed, process.send(app), Caller(transport=NullTransport)))
     main()

@@ -245,6 +245,24 @@ def close_step(
     return _closed(rows[0]) if rows else None
 
 
+def wait(ledger: Ledger, run: uuid.UUID, idx: int, epoch: int, decision: Mapping[str, Any]) -> bool:
+    """Note that a step waits for capacity, and why; False when another message was first."""
+    return bool(ledger.run("steps.wait", run=run, idx=idx, epoch=epoch, decision=Jsonb(decision)))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    run: uuid.UUID
+    idx: int
+    epoch: int
+    seen_at: datetime  # by Postgres' clock
+
+
+def waiting(ledger: Ledger, *, limit: int) -> list[Waiting]:
+    """Steps that wait for capacity, of the oldest runs first."""
+    return [Waiting(row.run_id, row.idx, row.epoch, row.now) for row in ledger.run("steps.waiting", limit=limit)]
+
+
 def park(ledger: Ledger, run: uuid.UUID, idx: int, signature: Mapping[str, Any]) -> bool:
     """Leave a message with a running step, to be sent when it settles; False when it is not running any more."""
     return bool(ledger.run("steps.park", run=run, idx=idx, signature=Jsonb(signature)))

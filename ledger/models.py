@@ -121,7 +121,10 @@ class Step(Table):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (_one_of("status", StepStatus),)
+    __table_args__ = (
+        _one_of("status", StepStatus),
+        Index("steps_waiting", "run_id", postgresql_where=sql("status = 'waiting'")),
+    )
 
 
 class Attempt(Table):

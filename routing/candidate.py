@@ -45,22 +45,17 @@ class Candidate:
         return min(limit, self.model.max_output) if self.model.max_output else limit
 
 
-def eligible(
-    offers: Iterable[tuple[Provider, Model]], need: Need, resting: Mapping[str, str]
-) -> tuple[list[Candidate], dict[str, str]]:
-    """The candidates for a need, and the reason against every other offer (a whole provider's under its id).
-
-    `resting` names providers and candidates that health or a breaker keeps away now, with the reason.
-    """
+def eligible(offers: Iterable[tuple[Provider, Model]], need: Need) -> tuple[list[Candidate], dict[str, str]]:
+    """The candidates for a need, and the reason against every other offer (a whole provider's under its id)."""
     candidates: list[Candidate] = []
     refusals: dict[str, str] = {}
     for provider, model in offers:
-        reason = provider.why_not() or resting.get(provider.id)
+        reason = provider.why_not()
         if reason is not None:
             refusals[provider.id] = reason
             continue
         candidate = Candidate(provider, model, model.price) if model.price is not None else None
-        reason = _against(provider, model, need) or resting.get(f"{provider.id}/{model.id}")
+        reason = _against(provider, model, need)
         if candidate is None or reason is not None:
             refusals[f"{provider.id}/{model.id}"] = reason or "its price is not known: set one in goblin.toml"
             continue

@@ -1,6 +1,6 @@
-"""How the candidates have been doing, shared by the fleet in Redis: measures, and rests that errors impose.
+"""How the candidates have been doing, shared by the fleet in Redis, and who is left alone by the breakers just now.
 
-A reader keeps its snapshot for a moment, so that ranking costs no round trip per step.
+A reader keeps its snapshot for a moment, so that ranking costs no round trip per step; admission decides by the moment.
 """
 
 import threading
@@ -13,18 +13,14 @@ import redis
 
 from goblin.errors import Breaker, GoblinError, Unavailable
 from goblin.kv import outages
-from goblin.settings import RoutingSettings
 from routing.candidate import Candidate
 from routing.score import Measure
+from routing.script import PREFIX
 
 MEASURES = "goblin:health:measures"
-RESTS = "goblin:health:rests"
+RESTS = f"{PREFIX}:rests"  # written by the verb `judge`
 FRESH = 1.0  # seconds that a snapshot is good for
 WEIGHT = 0.2  # of the newest sample
-SURE = 5  # samples before a failure rate may open a breaker
-REST_OF_FAULTS = 15.0  # seconds
-REST_OF_KEY = 300.0  # seconds; a wrong key or an empty account does not mend itself in a moment
-REST_OF_THROTTLE = 5.0  # seconds, when the vendor names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +55,8 @@ EMPTY = Snapshot({}, {})
 class Health:
     """Reads and writes the fleet's knowledge; one per process, safe for many threads."""
 
-    def __init__(self, client: redis.Redis, settings: RoutingSettings) -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._threshold = settings.circuit_breaker_threshold
         self._observe = client.register_script(files("routing").joinpath("lua/observe.lua").read_text())
         self._snapshot = EMPTY
         self._read_at = 0.0
@@ -89,59 +84,26 @@ class Health:
         return self._snapshot
 
     def succeeded(self, candidate: Candidate, ttft_s: float | None, tokens_per_second: float | None) -> None:
-        self._fold(
-            candidate, "1", ttft_s, tokens_per_second, rest=None, concerned=candidate.name, reason="fails too often"
-        )
+        self._fold(candidate, "1", ttft_s, tokens_per_second)
 
     def failed(self, candidate: Candidate, error: GoblinError) -> None:
-        """Let the fleet know; what an error means to others is its `breaker` fact."""
-        rest, concerned = _rest_of(error, candidate)
-        ok = "0" if error.breaker in {Breaker.COUNT, Breaker.OPEN} else "-1"
-        reason = error.message if rest is not None else f"fails too often, last: {error.message}"
-        self._fold(candidate, ok, None, None, rest=rest, concerned=concerned, reason=reason)
-        if rest is not None:
-            self._read_at = 0.0
+        """What is not the provider's doing says nothing about its success."""
+        is_its_own = error.breaker in {Breaker.COUNT, Breaker.OPEN}
+        self._fold(candidate, "0" if is_its_own else "-1", None, None)
 
-    def _fold(
-        self,
-        candidate: Candidate,
-        ok: str,
-        ttft_s: float | None,
-        tokens_per_second: float | None,
-        *,
-        rest: float | None,
-        concerned: str,
-        reason: str,
-    ) -> None:
-        arguments: list[str | int | float] = [
+    def _fold(self, candidate: Candidate, ok: str, ttft_s: float | None, tokens_per_second: float | None) -> None:
+        arguments: list[str | float] = [
             candidate.name,
-            candidate.provider.id,
             ok,
             "" if ttft_s is None else ttft_s * 1000,
             "" if tokens_per_second is None else tokens_per_second,
             WEIGHT,
-            self._threshold,
-            SURE,
-            int(REST_OF_FAULTS * 1000),
-            "" if rest is None else int(rest * 1000),
-            concerned,
-            reason[:200],
         ]
         try:
             with outages():
-                self._observe(keys=[MEASURES, RESTS], args=arguments)
+                self._observe(keys=[MEASURES], args=arguments)
         except Unavailable:
             return  # a lost observation is made good by the next one
-
-
-def _rest_of(error: GoblinError, candidate: Candidate) -> tuple[float | None, str]:
-    match error.breaker:
-        case Breaker.OPEN:
-            return REST_OF_KEY, candidate.provider.id
-        case Breaker.COOL:
-            return error.retry_after or REST_OF_THROTTLE, candidate.name
-        case _:
-            return None, candidate.name
 
 
 def _measure(text: str) -> Measure:

@@ -1,13 +1,13 @@
 """The decision for one step: who may serve it, in which order, and everything needed to explain or replay that."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from goblin.errors import NoCandidate
 from goblin.settings import RoutingSettings
-from routing.candidate import Need, eligible
+from routing.candidate import Candidate, Need, eligible
 from routing.health import EMPTY, Health
 from routing.offers import Offers
 from routing.score import Ranked, rank
@@ -18,12 +18,11 @@ class Route:
     need: Need
     candidates: tuple[Ranked, ...]
     refusals: Mapping[str, str]
+    resting: Mapping[str, str]  # candidates that the breakers kept away when this was decided: they come last
 
-    def require(self) -> "Route":
-        """This route, or NoCandidate with every reason when nobody is on it."""
-        if self.candidates:
-            return self
-        raise NoCandidate(_summary(self.need, self.refusals), self.refusals)
+    def as_error(self) -> NoCandidate:
+        """Why nobody is on this route, with every reason."""
+        return NoCandidate(_summary(self.need, self.refusals), self.refusals)
 
     def as_value(self) -> dict[str, Any]:
         """The decision as data; terms are rounded to six places."""
@@ -38,6 +37,7 @@ class Route:
                 for one in self.candidates
             ],
             "refused": dict(self.refusals),
+            "resting": dict(self.resting),
         }
 
 
@@ -48,19 +48,23 @@ class Router:
         self._health = health
 
     def rank(self, need: Need) -> Route:
-        """All that can serve the need now, best first; without `health` as the catalog's priors have it."""
+        """All that can serve the need, best first; without `health` as the catalog's priors have it."""
         snapshot = self._health.snapshot() if self._health else EMPTY
-        known = self._offers.registry
-        candidates, refusals = eligible(known.candidates(), need, snapshot.resting(time.time()))
-        silent = (provider for provider in known.providers.values() if not provider.models)
-        refusals |= {provider.id: why for provider in silent if (why := provider.why_not()) is not None}
+        candidates, refusals = eligible(self._offers.registry.candidates(), need)
         ranked = rank(
             [(candidate, snapshot.measure(candidate)) for candidate in candidates],
             need,
             self._settings.weights,
             self._settings.required_bandwidth,
         )
-        return Route(need, tuple(ranked), refusals)
+        resting = _resting(candidates, snapshot.resting(time.time()))
+        ranked.sort(key=lambda one: one.candidate.name in resting)  # a stable sort: the order among equals stays
+        return Route(need, tuple(ranked), refusals, resting)
+
+
+def _resting(candidates: Iterable[Candidate], known: Mapping[str, str]) -> dict[str, str]:
+    found = {one.name: known.get(one.name) or known.get(one.provider.id) for one in candidates}
+    return {name: reason for name, reason in found.items() if reason is not None}
 
 
 def _terms(ranked: Ranked) -> tuple[float, ...]:

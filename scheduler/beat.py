@@ -9,10 +9,10 @@ from celery.beat import EmbeddedService
 from celery.signals import worker_ready, worker_shutdown
 
 from goblin.settings import Settings
-from scheduler.tasks import QUEUE, RECOVER
+from scheduler.tasks import QUEUE, REBUILD, RECOVER
 from workers.app import App
 
-EVERY = 1.0  # seconds between two looks for what must be recovered
+EVERY = 1.0  # seconds between two looks for what must be mended
 
 
 def app(settings: Settings) -> App:
@@ -20,7 +20,8 @@ def app(settings: Settings) -> App:
     made = App(settings)
     made.conf.beat_max_loop_interval = EVERY
     made.conf.beat_schedule = {
-        "recover": {"task": RECOVER, "schedule": EVERY, "options": {"queue": QUEUE, "expires": 2 * EVERY}},
+        duty: {"task": duty, "schedule": EVERY, "options": {"queue": QUEUE, "expires": 2 * EVERY}}
+        for duty in (RECOVER, REBUILD)
     }
     return made
 

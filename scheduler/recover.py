@@ -6,12 +6,14 @@ that was cut short had reached its provider, so its cost is charged as an estima
 - a lease that ran out: its worker is gone, or cannot reach Postgres;
 - a publish that nobody noted: the submitter died, or the broker was away;
 - a marker that Redis has lost: it was flushed or replaced, and all messages with it;
-- a steps queue drained past the run's last sign of life, with no call open: its message was lost on the way.
+- a steps queue drained past the run's last sign of life, with no call open: its message was lost on the way;
+- a step that waits by the ledger, while no waiting room knows it and the queue was drained since.
 """
 
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import redis
 import structlog
@@ -20,6 +22,7 @@ from goblin.kv import outages
 from ledger import attempts, marks, runs
 from ledger.runs import Remainder
 from ledger.session import Ledger
+from routing.waiting import Waiter, WaitingRooms
 from workers.app import App
 from workers.canvas import publish, sound
 from workers.conclude import conclude_run
@@ -43,6 +46,7 @@ class Recovery:
     unpublished_after: float = 3.0  # that a submitter has to publish its run itself
     unfinished_after: float = 3.0
     stalled_after: float = 5.0  # between writing down an end and sending what follows it
+    _missing: dict[str, datetime] = field(default_factory=dict)  # waiters that no room knew, and since when
 
     def go(self) -> bool:
         """One pass, or False when another scheduler is at it. Raises Unavailable while a part is away."""
@@ -59,12 +63,27 @@ class Recovery:
                 self._publish(one.run, one.epoch, is_new=True)
         lost = runs.unpublished(self.ledger, patience=self.unpublished_after, limit=BATCH)
         lost += runs.stalled(self.ledger, patience=self.stalled_after, limit=BATCH)
+        lost += self._lost_waiters()
         for run, epoch in lost:
             self._publish(run, epoch, is_new=False)
         for run in runs.unfinished(self.ledger, patience=self.unfinished_after, limit=BATCH):
             self._finish(run)
         if (sent_at := marks.sound(self.ledger)) is not None:
             sound(self.app, sent_at)
+
+    def _lost_waiters(self) -> list[tuple[uuid.UUID, int]]:
+        """Runs of steps that were called out of their rooms by a message that never arrived."""
+        found = {Waiter(one.run, one.idx, one.epoch): one.seen_at for one in attempts.waiting(self.ledger, limit=BATCH)}
+        missing = {one.id: one for one in WaitingRooms(self.client).missing(list(found))}
+        for known in [known for known in self._missing if known not in missing]:
+            del self._missing[known]
+        for name, one in missing.items():
+            self._missing.setdefault(name, found[one])
+        drained = marks.get(self.ledger, "drained")
+        if drained is None:
+            return []
+        before = datetime.fromisoformat(drained) - timedelta(seconds=self.stalled_after)
+        return [(one.run, one.epoch) for name, one in missing.items() if self._missing[name] < before]
 
     def _check_marker(self) -> None:
         """A Redis that does not hold our marker has lost everything else, too."""

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class Question:
     goblin: GoblinSettings
     messages: tuple[Message, ...]
     input_tokens: int  # estimated
+    is_gate: bool  # a condition looks at the step, so a verdict was asked for
 
 
 @dataclass(slots=True)
@@ -100,6 +101,7 @@ class Call:
         self._spoken = Spoken(candidate.price, question.input_tokens)
         self._ttft: float | None = None
         self._duration = 0.0
+        self.error: GoblinError | None = None  # how it ended, once it has
 
     def make(self) -> Ending:
         """Ask, stream, and say how it ended. Every end is data; only a worker that stops raises LeaseLost."""
@@ -125,11 +127,15 @@ class Call:
             _log.exception("attempt.crashed", run=str(self._question.run), step=self._question.step.id)
             error = GoblinError("an internal error; the worker's log has it")
         self._duration = time.monotonic() - began
+        self.error = error
         self._observe(error)
         return self._ending(error)
 
-    def report(self, ending: Ending, cost: int) -> None:
-        """Tell the listeners what the ledger now holds; `cost` is that of the step so far, in nano-dollars."""
+    def report(self, ending: Ending, cost: int, alerts: Iterable[str] = ()) -> None:
+        """Tell the listeners what the ledger now holds: `cost` of the step so far (nano-dollars), and the budgets that
+        have just passed 80 %."""
+        for name in alerts:
+            self._feed.tell("budget.alert", budget=name)
         if ending.step is StepStatus.PENDING:
             self._feed.say("step.reset", reason=(ending.error or {}).get("message"))
         else:
@@ -203,7 +209,7 @@ class Call:
             step = StepStatus.CANCELLED if isinstance(error, Cancelled) else StepStatus.PENDING
             return Ending(AttemptStatus.FAILED, step, error=self._as_value(error), **common)
         text = "".join(spoken.text).strip()
-        if self._question.goblin.verdict and has_failed_verdict(text):
+        if self._question.is_gate and self._question.goblin.verdict and has_failed_verdict(text):
             return Ending(AttemptStatus.SUCCEEDED, StepStatus.FAILED, text, _FAILED_VERDICT, **common)
         return Ending(AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, text, **common)
 

@@ -25,7 +25,7 @@ def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collec
     """Send the messages for what is left of a run. Raises Unavailable when the broker does not take them."""
     canvas = compile_canvas(app, plan, run, epoch, settled)
     if canvas is not None:
-        _send(canvas)
+        send(canvas)
 
 
 def sound(app: Celery, sent_at: str) -> None:
@@ -33,7 +33,7 @@ def sound(app: Celery, sent_at: str) -> None:
 
     Raises Unavailable as `publish` does.
     """
-    _send(app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120, ignore_result=True))
+    send(app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120, ignore_result=True))
 
 
 def compile_canvas(
@@ -43,7 +43,8 @@ def compile_canvas(
     return _Compiler(app, run, epoch, frozenset(settled)).sequence(plan.root)
 
 
-def _send(canvas: Signature) -> None:
+def send(canvas: Signature) -> None:
+    """Publish a message or a canvas. Raises Unavailable when the broker does not take it."""
     try:
         canvas.apply_async()
     except (OperationalError, RedisError, OSError) as error:

@@ -87,8 +87,9 @@ class Leases:
     def _renew(self, spent: dict[uuid.UUID, int]) -> None:
         try:
             ours, cancelled = attempts.renew(self._ledger, self.owner, self.duration, spent)
-        except Unavailable:
-            _log.warning("leases.not_renewed", held=len(spent))
+        except Exception as error:  # noqa: BLE001
+            # whatever went wrong, the next turn must come: without it every lease of this process would run out
+            _log.warning("leases.not_renewed", held=len(spent), reason=str(error))
             return
         for attempt in spent:
             if attempt not in ours:

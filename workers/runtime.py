@@ -1,21 +1,30 @@
 """What a worker process owns while it lives: its doors to Postgres, Redis and the providers. Built once, at start."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from goblin import kv
+from goblin.errors import Unavailable
 from goblin.settings import Settings, environment
 from ledger.session import Ledger
 from providers.call import Caller
 from providers.price import FREE
-from routing.admit import Admission
+from routing.admission import Admission
+from routing.breaker import Knobs
 from routing.candidate import Candidate
 from routing.health import Health
 from routing.offers import Offers
+from routing.rebuild import Rebuild
 from routing.route import Router
+from routing.script import Scripts
+from routing.waiting import WaitingRooms
 from workers.app import provider_queue
+from workers.gate import Gate
 from workers.lease import Leases
 from workers.stream import Feed
+from workers.wake import Waker
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +35,11 @@ class Runtime:
     caller: Caller
     health: Health
     router: Router
-    admission: Admission
+    gate: Gate
     feed: Feed
     leases: Leases
+    waker: Waker
+    rebuild: Rebuild
     queues: frozenset[str]
 
     @property
@@ -45,21 +56,35 @@ class Runtime:
         offer = known.model(model)
         return Candidate(known, offer, offer.price or FREE)
 
+    def context(self, provider: str, model: str) -> int | None:
+        """The window (tokens) of a candidate that may not be on offer any more."""
+        known = self.offers.registry.providers.get(provider)
+        offer = known.known(model) if known else None
+        return offer.context if offer else None
+
     def start(self) -> None:
+        """Begin to work. Counters that Redis lacks are counted at once: no need to wait for a scheduler."""
+        with suppress(Unavailable):
+            self.rebuild.go()
         self.offers.start()
         self.leases.start()
+        self.waker.start()
 
     def stop(self) -> None:
         self.offers.stop()
+        self.waker.stop()
         self.leases.stop()
 
 
-def build(settings: Settings, queues: Collection[str], caller: Caller | None = None) -> Runtime:
-    """`caller` is given by benchmarks that answer calls inside the process."""
+def build(
+    settings: Settings, queues: Collection[str], send: Callable[[Mapping[str, Any]], None], caller: Caller | None = None
+) -> Runtime:
+    """`send` publishes a message that has waited; `caller` is given by benchmarks that answer inside the process."""
     client = kv.connect(settings.require_redis_url(), connections=settings.worker.concurrency + 20)
     ledger = Ledger(settings.require_database_url(), connections=min(20, settings.worker.concurrency))
     offers = Offers(settings, environment())
-    health = Health(client, settings.routing)
+    health = Health(client)
+    scripts = Scripts(client)
     return Runtime(
         settings=settings,
         ledger=ledger,
@@ -67,8 +92,10 @@ def build(settings: Settings, queues: Collection[str], caller: Caller | None = N
         caller=caller or Caller(),
         health=health,
         router=Router(offers, settings.routing, health),
-        admission=Admission(),
+        gate=Gate(Admission(scripts, Knobs(settings.routing.circuit_breaker_threshold)), settings),
         feed=Feed(client, settings.limits),
         leases=Leases(ledger, client, settings.worker.lease),
+        waker=Waker(WaitingRooms(client), send),
+        rebuild=Rebuild(ledger, scripts),
         queues=frozenset(queues),
     )

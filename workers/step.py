@@ -6,26 +6,31 @@ should do next is said by the returned value, and Celery is not known here.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from goblin.clock import new_id
-from goblin.errors import ConfigError, GoblinError, LeaseLost, Refusal, Unavailable
+from goblin.errors import ConfigError, GoblinError, LeaseLost, Unavailable
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
 from ledger import attempts
 from ledger.attempts import Claim, Closed, Look
+from ledger.holds import Outdated
 from ledger.states import StepStatus
 from providers.message import Message
 from providers.tokens import estimate
 from routing import failover
-from routing.admit import Admitted
+from routing.admission import Refused
 from routing.candidate import Need
-from routing.failover import Failure, GiveUp
+from routing.failover import Failure, GiveUp, GoOn
+from routing.route import Route
+from routing.waiting import Waiter
 from workers.call import Call, Question, Spoken
 from workers.conclude import conclude_run
+from workers.gate import Pass, budget_room, rooms
 from workers.prompt import Before, compose
 from workers.runtime import Runtime
 from workflow.outcome import NotYet, Outcome, Settled, Skip, decide
@@ -68,6 +73,14 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Refused for capacity or for money: wait in these rooms, each with the ms until it may have room."""
+
+    waiter: Waiter
+    rooms: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
 class HandOver:
     """Admitted, and to be called where that provider's queue is consumed."""
 
@@ -76,7 +89,7 @@ class HandOver:
     goblin: str
 
 
-Result = Done | Stale | Busy | HandOver
+Result = Done | Stale | Busy | Wait | HandOver
 
 
 @dataclass(slots=True)
@@ -135,8 +148,9 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     taken = attempts.take(runtime.ledger, attempt, runtime.leases.owner, runtime.leases.duration)
     if taken is None:
         return Stale()
-    admitted = Admitted(runtime.candidate(taken.provider, taken.model), taken.hold)
-    return _call(runtime, work, admitted, attempt, taken.number) or _run(runtime, work)
+    candidate = runtime.candidate(taken.provider, taken.model)
+    given = runtime.gate.taken(attempt, candidate, taken.hold, _need(runtime, work, GoOn({}, 0)))
+    return _call(runtime, work, given, taken.number) or _run(runtime, work)
 
 
 def _run(runtime: Runtime, work: Work) -> Result:
@@ -147,53 +161,93 @@ def _run(runtime: Runtime, work: Work) -> Result:
         if isinstance(way, GiveUp):
             return _fail(runtime, work, way.error)
         route = runtime.router.rank(_need(runtime, work, way))
+        if not route.candidates:
+            return _fail(runtime, work, route.as_error().as_value(), route.as_value())
+        attempt = new_id()
+        given = runtime.gate.admit(attempt, route, errand.run, work.look.options)
+        if isinstance(given, Refused):
+            return _refused(runtime, work, route, given)
+        runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more
         try:
-            admitted = runtime.admission.admit(route)
-        except Refusal as refusal:
-            return _fail(runtime, work, refusal.as_value(), route.as_value())
-        candidate = admitted.candidate
-        is_ours = runtime.consumes(candidate.provider.id)
-        claim = Claim(
-            attempt=new_id(),
-            run=errand.run,
-            idx=errand.idx,
-            epoch=errand.epoch,
-            provider=candidate.provider.id,
-            model=candidate.model.id,
-            owner=runtime.leases.owner if is_ours else None,
-            lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
-            hold=admitted.hold,
-            floor=Spoken(candidate.price, work.input_tokens).cost,
-            decision=route.as_value(),
-        )
-        number = attempts.open_attempt(runtime.ledger, claim)
+            number = attempts.open_attempt(runtime.ledger, _claim(runtime, work, route, given))
+        except Outdated:  # the counters were rebuilt meanwhile: nothing is held any more, so ask again
+            continue
         if number is None:
+            runtime.gate.give_back(attempt)
             return Stale()
-        if not is_ours:
-            return HandOver(claim.attempt, candidate.provider.id, work.step.goblin)
-        if (result := _call(runtime, work, admitted, claim.attempt, number)) is not None:
+        if not runtime.consumes(given.candidate.provider.id):
+            return HandOver(attempt, given.candidate.provider.id, work.step.goblin)
+        if (result := _call(runtime, work, given, number)) is not None:
             return result
     return Stale()  # a stopping worker claims nothing more; recovery sends the step to another one
 
 
-def _call(runtime: Runtime, work: Work, admitted: Admitted, attempt: uuid.UUID, number: int) -> Result | None:
+def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
+    candidate, admitted = given.candidate, given.admitted
+    is_ours = runtime.consumes(candidate.provider.id)
+    return Claim(
+        attempt=admitted.attempt,
+        run=work.errand.run,
+        idx=work.errand.idx,
+        epoch=work.errand.epoch,
+        provider=candidate.provider.id,
+        model=candidate.model.id,
+        owner=runtime.leases.owner if is_ours else None,
+        lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
+        hold=admitted.place.hold,
+        floor=Spoken(candidate.price, work.input_tokens).cost,
+        decision={**route.as_value(), "price": asdict(candidate.price)},
+        tokens=admitted.place.tokens,
+        generation=admitted.generation,
+        admitted_at=admitted.admitted_at,
+    )
+
+
+def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Result:
+    """Wait where there may be room later; fail where waiting cannot help or the run does not want to."""
+    errand, options = work.errand, work.look.options
+    where = rooms(refused, waits_for_money=options.get("on_budget") == "wait")
+    decision = {**route.as_value(), "short": {short.place.candidate: str(short) for short in refused.reasons}}
+    if not where:
+        return _fail(runtime, work, refused.as_error().as_value(), decision)
+    if not attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, decision):
+        return Stale()
+    if work.look.status is not StepStatus.WAITING:
+        after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
+        told = {"step": work.step.id, "reason": refused.as_error().message, "estimate_s": after_s}
+        runtime.feed.emit(errand.run, ("step.waiting", told))
+    deadline = options.get("deadline")
+    waiter = Waiter(
+        errand.run,
+        errand.idx,
+        errand.epoch,
+        key=work.look.key_id.hex if work.look.key_id else "",
+        priority=options.get("priority") or 0,
+        deadline=datetime.fromisoformat(deadline) if deadline else None,
+    )
+    return Wait(waiter, where)
+
+
+def _call(runtime: Runtime, work: Work, given: Pass, number: int) -> Result | None:
     """Make one call and write down its end; None when the step is free for another one."""
-    errand = work.errand
-    question = Question(errand.run, work.step, work.goblin, work.messages, work.input_tokens)
-    call = Call(runtime, question, admitted.candidate, attempt, number)
+    errand, candidate, attempt = work.errand, given.candidate, given.admitted.attempt
+    is_gate = errand.idx in work.plan.gates
+    question = Question(errand.run, work.step, work.goblin, work.messages, work.input_tokens, is_gate)
+    call = Call(runtime, question, candidate, attempt, number)
     ending = call.make()
     # LeaseLost ends this message here: whoever owns the step now goes on
     closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
+    alerts = runtime.gate.conclude(given, ending.charge, call.error)
+    runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
-    call.report(ending, closed.cost)
+    call.report(ending, closed.cost, alerts)
     if not ending.step.is_final:
-        candidate = admitted.candidate
         work.failures.append(
             Failure(candidate.provider.id, candidate.model.id, ending.error or {}, candidate.model.context)
         )
         return None
     _conclude(runtime, errand.run, work.look, work.plan, closed)
-    return _result(errand, closed, ending.step, work.step.goblin, admitted.candidate.provider.id, ending.error)
+    return _result(errand, closed, ending.step, work.step.goblin, candidate.provider.id, ending.error)
 
 
 def _fail(runtime: Runtime, work: Work, error: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> Result:
@@ -258,11 +312,15 @@ def _work(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tup
     texts = attempts.outputs(runtime.ledger, errand.run, missing) if missing else {}
     before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
     messages = compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
-    failures = [Failure(one.provider, one.model, one.error or {}) for one in look.tried if one.error]
+    failures = [
+        Failure(one.provider, one.model, one.error, runtime.context(one.provider, one.model))
+        for one in look.tried
+        if one.error is not None
+    ]
     return Work(errand, look, plan, step, goblin, messages, sum(estimate(m.content) for m in messages), failures)
 
 
-def _need(runtime: Runtime, work: Work, way: failover.GoOn) -> Need:
+def _need(runtime: Runtime, work: Work, way: GoOn) -> Need:
     options = work.look.options
     return Need(
         task_class=work.goblin.task_class,

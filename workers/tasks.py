@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,15 +11,15 @@ from celery.exceptions import Ignore
 from celery.signals import celeryd_after_setup, worker_shutdown, worker_shutting_down
 from kombu.exceptions import OperationalError
 
-from goblin.errors import LeaseLost
+from goblin.errors import LeaseLost, Unavailable
 from ledger import attempts, marks
 from ledger.states import StepStatus
 from workers import step as steps
 from workers.app import STEPS, App, provider_queue
-from workers.canvas import CALL, JOIN, SOUND, STEP
+from workers.canvas import CALL, JOIN, SOUND, STEP, send
 from workers.consume import TakenRequest
 from workers.runtime import Runtime, build
-from workers.step import Busy, Done, Errand, HandOver, Result, Stale
+from workers.step import Busy, Done, Errand, HandOver, Result, Stale, Wait
 
 _STATUSES = {status.value for status in StepStatus}
 _NAMES = {StepStatus.FAILED: "task-failed", StepStatus.SKIPPED: "task-skipped", StepStatus.CANCELLED: "task-revoked"}
@@ -61,9 +61,14 @@ class _Process:
     def runtime(self, app: App) -> Runtime:
         with self._lock:
             if self._runtime is None:
-                self._runtime = build(app.settings, app.amqp.queues.consume_from)
+                self._runtime = build(app.settings, app.amqp.queues.consume_from, self.send(app))
                 self._runtime.start()
             return self._runtime
+
+    @staticmethod
+    def send(app: Celery) -> Callable[[Mapping[str, Any]], None]:
+        """How this process publishes messages that have waited. Raises Unavailable without the broker."""
+        return lambda message: send(app.signature(dict(message)))
 
     def adopt(self, runtime: Runtime) -> None:
         with self._lock:
@@ -113,9 +118,9 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
     while True:
         try:
             result: Result = perform(runtime)
-        except LeaseLost as lost:
-            _show(task, "task-stale")
-            raise Ignore from lost
+        except (LeaseLost, Unavailable) as gone:
+            _show(task, "task-stale")  # recovery sends another one if there is still something to do
+            raise Ignore from gone
         match result:
             case Done():
                 _send(task.app, result.woken)
@@ -126,6 +131,11 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
                 raise Ignore
             case HandOver():
                 raise task.replace(_call_signature(task, errand, result))
+            case Wait():
+                with suppress(Unavailable):
+                    runtime.waker.rooms.enter(result.waiter, _again(task), result.rooms)
+                _show(task, "task-waiting")
+                raise Ignore
             case Busy():
                 if attempts.park(runtime.ledger, errand.run, errand.idx, _again(task)):
                     _show(task, "task-waiting")

@@ -83,6 +83,7 @@ select r.id, r.epoch from runs r
 where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
   and r.touched_at < (select value::timestamptz from marks where name = 'drained') - make_interval(secs => %(calm)s)
   and not exists (select from attempts a where a.run_id = r.id and a.status = 'open')
+  and not exists (select from steps s where s.run_id = r.id and s.status = 'waiting')
 order by r.touched_at limit %(limit)s;
 
 -- name: outdate_all

@@ -31,6 +31,23 @@ update runs r set open_steps = r.open_steps - 1, touched_at = now()
 from step where r.id = step.run_id
 returning r.open_steps, r.epoch, step.status, step.parked, step.cost_nanousd;
 
+-- name: wait
+-- Refused for capacity: the step waits in a room of Redis, and here it is known that it does.
+with run as (
+    select id from runs
+    where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running') and cancel_requested_at is null
+    for no key update
+)
+update steps s set status = 'waiting', decision = %(decision)s
+from run where s.run_id = run.id and s.idx = %(idx)s and s.status in ('pending', 'waiting')
+returning s.idx;
+
+-- name: waiting
+select s.run_id, s.idx, r.epoch, now() as now
+from steps s join runs r on r.id = s.run_id
+where s.status = 'waiting' and r.status in ('queued', 'running') and r.published_epoch = r.epoch
+order by s.run_id limit %(limit)s;
+
 -- name: park
 -- Wait for a running step to settle; nothing when it has settled meanwhile.
 update steps set parked = coalesce(parked, '[]') || jsonb_build_array(%(signature)s::jsonb)

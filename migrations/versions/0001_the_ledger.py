@@ -127,6 +127,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "idx"),
     )
+    op.create_index("steps_waiting", "steps", ["run_id"], unique=False, postgresql_where=sa.text("status = 'waiting'"))
     op.create_table(
         "attempts",
         sa.Column("id", sa.UUID(), nullable=False),
@@ -160,6 +161,7 @@ def downgrade() -> None:
     op.drop_index("attempts_of_step", table_name="attempts")
     op.drop_index("attempts_open", table_name="attempts", postgresql_where=sa.text("status = 'open'"))
     op.drop_table("attempts")
+    op.drop_index("steps_waiting", table_name="steps", postgresql_where=sa.text("status = 'waiting'"))
     op.drop_table("steps")
     op.drop_index("runs_open", table_name="runs", postgresql_where=sa.text("status in ('queued', 'running')"))
     op.drop_index("runs_idempotency", table_name="runs", postgresql_where=sa.text("idempotency_key is not null"))

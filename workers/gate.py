@@ -1,0 +1,132 @@
+"""Between a ranked route and the fleet's admission: the ask with every budget above it, and where to wait."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from goblin.errors import GoblinError, Unavailable
+from goblin.money import from_usd
+from goblin.settings import Settings
+from ledger.attempts import Charge
+from routing import budget
+from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used
+from routing.breaker import seen
+from routing.budget import Budget
+from routing.candidate import Candidate, Need
+from routing.route import Route
+
+_log = structlog.get_logger()
+REBUILDING = "rebuilding"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """An admitted call: for whom, and what the fleet holds for it until it is concluded."""
+
+    candidate: Candidate
+    admitted: Admitted
+
+
+class Gate:
+    """Safe for many threads. Every verb is one round trip to Redis for each CANDIDATES of the route."""
+
+    def __init__(self, admission: Admission, settings: Settings) -> None:
+        self._admission = admission
+        self._settings = settings
+
+    def admit(self, attempt: uuid.UUID, route: Route, run: uuid.UUID, options: Mapping[str, Any]) -> Pass | Refused:
+        """A place for the best candidate of the route that has room. Raises Unavailable without Redis."""
+        above = self._above(run, options)
+        candidates = [ranked.candidate for ranked in route.candidates]
+        refused: list[Refused] = []
+        for page in _pages(candidates):
+            places = tuple(self._place(one, route.need) for one in page)
+            answer = self._admission.admit(Ask(attempt, places, above))
+            if isinstance(answer, Admitted):
+                return Pass(page[places.index(answer.place)], answer)
+            refused.append(answer)
+        return Refused(tuple(short for answer in refused for short in answer.reasons))
+
+    def taken(self, attempt: uuid.UUID, candidate: Candidate, hold: int, need: Need) -> Pass:
+        """The pass of a call that another worker had admitted."""
+        return Pass(candidate, self._admission.known(attempt, self._place(candidate, need), hold))
+
+    def conclude(self, given: Pass, charge: Charge | None, error: GoblinError | None) -> tuple[str, ...]:
+        """Turn the hold into what was spent and tell the breakers: the budgets that have just passed 80 %.
+
+        Without Redis nothing is done: the scheduler settles what the ledger has and Redis has not.
+        """
+        used = Used(charge.amount, charge.input, charge.output) if charge else Used(0)
+        try:
+            alerts = self._admission.conclude(given.admitted, used, seen(error))
+        except Unavailable:
+            return ()
+        for name in alerts:
+            _log.warning("budget.nearly_spent", budget=name)
+        return alerts
+
+    def give_back(self, attempt: uuid.UUID) -> None:
+        """The admitted call is not made."""
+        try:
+            self._admission.release(attempt)
+        except Unavailable:
+            return  # the scheduler releases what was admitted and never opened
+
+    def _above(self, run: uuid.UUID, options: Mapping[str, Any]) -> tuple[Budget, ...]:
+        routing = self._settings.routing
+        above = [
+            budget.everything("hour", from_usd(routing.budget_hourly)),
+            budget.everything("day", from_usd(routing.budget_daily)),
+        ]
+        if options.get("budget_usd") is not None:
+            above.append(budget.of_run(run, from_usd(options["budget_usd"])))
+        return tuple(above)
+
+    def _place(self, candidate: Candidate, need: Need) -> Place:
+        provider = candidate.provider
+        return Place(
+            provider=provider.id,
+            candidate=candidate.name,
+            hold=candidate.worst_case(need),
+            tokens=need.input_tokens + candidate.output_limit(need),
+            rate=Rate(provider.rpm, provider.tpm, provider.concurrency),
+            slot_ms=int((provider.deadlines.connect + provider.deadlines.total + self._settings.worker.lease) * 1000),
+            budgets=self._of_provider(provider.id),
+        )
+
+    def _of_provider(self, provider: str) -> tuple[Budget, ...]:
+        said = self._settings.providers.get(provider)
+        if said is None:
+            return ()
+        limits: list[tuple[budget.Period, str | float | None]] = [
+            ("hour", said.budget_hourly),
+            ("day", said.budget_daily),
+        ]
+        return tuple(budget.of_provider(provider, period, from_usd(usd)) for period, usd in limits if usd is not None)
+
+
+def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:
+    """Where a refused step waits, with the ms until the clock may have room; empty when waiting cannot help."""
+    if not refused.reasons:
+        return {REBUILDING: REBUILDING_MS}
+    found: dict[str, int | None] = {}
+    for short in refused.reasons:
+        if short.reason is Reason.TOO_LARGE or (short.reason is Reason.BUDGET and not waits_for_money):
+            continue
+        of_money = short.reason in {Reason.BUDGET, Reason.HELD}
+        room = budget_room(short.what) if of_money else short.place.provider
+        known = [ms for ms in (found.get(room), short.wait_ms) if ms is not None]
+        found[room] = min(known, default=None)
+    return found
+
+
+def budget_room(counter: str) -> str:
+    return f"budget:{counter}"
+
+
+def _pages(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+    for start in range(0, len(candidates), CANDIDATES):
+        yield candidates[start : start + CANDIDATES]

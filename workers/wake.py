@@ -1,0 +1,53 @@
+"""Calls the steps that wait: after a release at once, and by the clock when a room's moment has come.
+
+The thread looks ten times a second on behalf of all that wait, in one command; no step looks for itself.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from goblin.errors import Unavailable
+from routing.waiting import WaitingRooms
+
+TICK = 0.1  # seconds
+_log = structlog.get_logger()
+
+
+class Waker:
+    """One per worker process. `send` publishes a message; one that is lost on the way is found missing by recovery."""
+
+    def __init__(self, rooms: WaitingRooms, send: Callable[[Mapping[str, Any]], None]) -> None:
+        self.rooms = rooms
+        self._send = send
+        self._occupied: frozenset[str] = frozenset()
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._tick_always, name="waker", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def freed(self, rooms: Iterable[str]) -> None:
+        """There may be room again: call the next of each. Costs nothing while nobody waits there."""
+        occupied = [room for room in rooms if room in self._occupied]
+        if occupied:
+            self._call(lambda: self.rooms.call(occupied))
+
+    def _tick_always(self) -> None:
+        while not self._stopped.wait(TICK):
+            self._call(self._tick)
+
+    def _tick(self) -> list[dict[str, Any]]:
+        self._occupied = self.rooms.occupied()
+        return self.rooms.call_due() if self._occupied else []
+
+    def _call(self, take: Callable[[], list[dict[str, Any]]]) -> None:
+        try:
+            for message in take():
+                self._send(message)
+        except Unavailable:
+            _log.warning("waiting.not_called")
