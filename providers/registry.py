@@ -193,7 +193,9 @@ def _base_url(
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
         raise ConfigError(f"providers.{name}.base_url {url!r} is not an http(s) address without credentials")
-    return url + urlsplit(row.base_url).path.rstrip("/") if given and not parts.path else url
+    if given and not parts.path:
+        url += (_filled(urlsplit(row.base_url).path, values) or "").rstrip("/")
+    return url
 
 
 def _deadlines(row: Row, said: ProviderSettings) -> Deadlines:
