@@ -23,7 +23,7 @@ ROOMS = "{goblin}:waiting:rooms"
 PREFIX = "{goblin}:waiting:room:"
 NO_DEADLINE = 10**15 - 1
 LEVELS = 100  # of priority on both sides of 0
-AGAIN_MS = 5_000  # after which the clock looks into a room that nobody gave a better moment
+AGAIN_MS = 1_000  # after which the clock looks into a room that nobody gave a better moment
 
 
 @dataclass(frozen=True, slots=True)

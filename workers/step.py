@@ -23,7 +23,7 @@ from ledger.states import StepStatus
 from providers.message import Message
 from providers.tokens import estimate
 from routing import failover
-from routing.admission import Refused
+from routing.admission import Reason, Refused
 from routing.candidate import Need
 from routing.failover import Failure, GiveUp, GoOn
 from routing.route import Route
@@ -209,6 +209,8 @@ def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Re
     where = rooms(refused, waits_for_money=options.get("on_budget") == "wait")
     decision = {**route.as_value(), "short": {short.place.candidate: str(short) for short in refused.reasons}}
     if not where:
+        # whoever waits for the same money will get none either
+        runtime.waker.freed((budget_room(one.what) for one in refused.reasons if one.reason is Reason.BUDGET), count=50)
         return _fail(runtime, work, refused.as_error().as_value(), decision)
     if not attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, decision):
         return Stale()

@@ -31,11 +31,11 @@ class Waker:
     def stop(self) -> None:
         self._stopped.set()
 
-    def freed(self, rooms: Iterable[str]) -> None:
+    def freed(self, rooms: Iterable[str], count: int = 1) -> None:
         """There may be room again: call the next of each. Costs nothing while nobody waits there."""
         occupied = [room for room in rooms if room in self._occupied]
         if occupied:
-            self._call(lambda: self.rooms.call(occupied))
+            self._call(lambda: self.rooms.call(occupied, count))
 
     def _tick_always(self) -> None:
         while not self._stopped.wait(TICK):

@@ -14,19 +14,13 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
-from cli.embedded import Stack
 from tests.processes import Processes, ValkeyContainer, WorkerContainer
 
 WORKERS = ("w1", "w2")
 
 
-def worker_command() -> list[str]:
-    return [sys.executable, "-m", "cli.main", "worker"]
-
-
-@pytest.fixture(scope="session")
-def processes(stack: Stack) -> Processes:
-    return Processes(stack)
+def worker_command(name: str) -> list[str]:
+    return [sys.executable, "-m", "cli.main", "worker", "--name", f"{name}@%h"]
 
 
 @pytest.fixture
@@ -56,7 +50,7 @@ def celery_worker_cluster(
         WorkerContainer(
             processes,
             name,
-            worker_command(),
+            worker_command(name),
             log=tmp_path / f"{name}.log",
             env=worker_environment,
             ready_prompt=" ready.",

@@ -1,95 +1,81 @@
-"""Admission by many real processes on a real Valkey: no interleaving passes a budget, a rate or a breaker."""
+"""Budgets, rates and slots hold for the whole fleet, and what is refused for capacity waits and then runs."""
 
-import uuid
 from collections.abc import Iterator
-from itertools import chain
+from pathlib import Path
 
 import pytest
 
-from goblin.clock import new_id
-from routing import budget
-from routing.admission import Admission, Admitted, Ask, Rate
-from routing.breaker import Seen, Verdict
-from routing.budget import Budget
-from tests.fakes.askers import admitted_of, arrivals, place, probes, spend_all, standing, together
-from tests.fakes.asks import Both
+from tests.processes import Processes
+from tests.world import Sim, World, world
 
-PROCESSES, ASKS, ROOM = 16, 200, 41
-RUN = uuid.UUID(int=7)
-
-
-@pytest.fixture
-def both(redis_url: str) -> Iterator[Both]:
-    """Gives Redis a generation and a time that stands still."""
-    both = Both(redis_url)
-    yield both
-    both.client.close()
-
-
-@pytest.mark.parametrize(
-    ("above", "own"),
-    [
-        ((budget.of_run(RUN, 100 * ROOM),), ()),
-        ((budget.of_key(RUN, 100 * ROOM + 99),), ()),
-        ((), (budget.of_provider("sim", "day", 100 * ROOM),)),
-        ((budget.everything("hour", 100 * ROOM), budget.everything("day", 10**9)), ()),
-    ],
-    ids=["run", "key", "provider", "hour"],
+QUICK = '[worker]\nlease = 3\n[goblins.chat]\ninstructions = "x"\ntask_class = "fast"\nmax_output_tokens = 100\n'
+NAP = "sim-instant+ttft=0.3"
+SIMS = (
+    Sim("slots", (NAP,), options={"concurrency": 2}),
+    Sim("rpm", options={"rpm": 30}),
+    Sim("dear", ("sim-instant+tokens=50",), options={"budget_daily": 0.001}),
+    Sim("flaky", ("sim-instant+flaky=1",)),
+    Sim("plain"),
 )
-def test_a_budget_for_so_many_calls_lets_so_many_through(
-    redis_url: str, both: Both, above: tuple[Budget, ...], own: tuple[Budget, ...]
-) -> None:
-    assert sum(together(PROCESSES, admitted_of, redis_url, ASKS, above, own)) == ROOM
 
 
-def test_money_that_calls_did_not_need_is_used_by_others_and_never_twice(redis_url: str, both: Both) -> None:
-    limit, cost = 20_000, 37
-    sprees = together(PROCESSES, spend_all, redis_url, budget.of_run(RUN, limit), cost)
-    assert max(spree.worst for spree in sprees) <= limit
-    assert sum(spree.calls for spree in sprees) == (limit - 100) // cost + 1
+@pytest.fixture(scope="module")
+def place(
+    processes: Processes, database_url: str, stack: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    folder: Path = tmp_path_factory.mktemp("admission")
+    redis_url = f"{stack.redis_url.rpartition('/')[0]}/14"  # type: ignore[attr-defined]
+    with world(processes, folder, database_url, redis_url, *SIMS, extra=QUICK) as made:
+        made.redis.flushdb()
+        made.start_worker("w1")
+        made.start_worker("w2")
+        made.start_scheduler()
+        yield made
 
 
-def test_one_process_at_a_time_tries_out_a_broken_provider(redis_url: str, both: Both) -> None:
-    gate = standing(redis_url)
-    gate.observe("sim", "sim/small", Seen(Verdict.OPEN, 1000, "no such key"))
-    assert probes(redis_url, 20) == []
-    both.move(1000)
-    assert [*chain(*together(PROCESSES, probes, redis_url, 20))] == [True]
-    both.move(60_000)  # the probe never answered
-    probe = gate.admit(Ask(new_id(), (place(),)))
-    assert isinstance(probe, Admitted)
-    assert gate.observe("sim", "sim/small", Seen(Verdict.GOOD), probe.attempt) == {"sim": "closed"}
-    for share in (1, 1, 2, 4):
-        assert [*chain(*together(4, probes, redis_url, 5))] == [False] * share
-        both.move(3000)
+def test_no_more_calls_than_slots_are_under_way_and_all_end_well(place: World) -> None:
+    place.sim_post("limits", {"name": "slots", "concurrency": 2})
+    made = [place.submit(place.plan("chat@slots: hello")) for _ in range(12)]
+    assert {place.finished(run).status for run in made} == {"succeeded"}
+    seen = place.sim_get("limits")["slots"]
+    assert seen["max_concurrent"] <= 2
+    assert seen["refused"] == 0
+    assert any(kind == "step.waiting" for run in made for kind, _ in place.events(run))
 
 
-def test_no_rolling_window_has_more_arrivals_than_the_limit_and_all_get_their_share(redis_url: str) -> None:
-    limit, span_ms, jitter_ms, crowd = 400, 2000, 500, 8
-    standing(redis_url).scripts.client.set("{goblin}:generation", "1")
-    seen = together(crowd, arrivals, redis_url, Rate(rpm=limit), span_ms, 7.0)
-    moments = sorted(moment for each in seen for moment in each)
-    window = (span_ms - jitter_ms) / 1000
-    assert all(later - earlier > window for earlier, later in zip(moments, moments[limit:], strict=False))
-    counts = [len(each) for each in seen]
-    jain = sum(counts) ** 2 / (crowd * sum(count**2 for count in counts))
-    assert jain >= 0.95, counts
+def test_a_step_that_waits_keeps_its_place_in_chain_and_chord(place: World) -> None:
+    flow = "chat@slots: a THEN chat@slots: b AND chat@slots: c AND chat@slots: d THEN chat@slots: e"
+    made = [place.submit(place.plan(flow)) for _ in range(4)]
+    assert {place.finished(run).status for run in made} == {"succeeded"}
+    for run in made:
+        assert set(place.statuses(run).values()) == {"succeeded"}
 
 
-@pytest.mark.parametrize("rpm", [3, 20, 60, 500, 2000])
-def test_a_steady_demand_gets_nearly_the_whole_limit_and_never_more(both: Both, rpm: int) -> None:
-    """Some minutes of a clock that the test moves: whoever is refused asks again when he was told to."""
-    began, minutes = both.now, 10 if rpm < 100 else 2
-    sent: list[int] = []
-    gate = Admission(both.scripts)
-    while both.now < began + minutes * 60_000:
-        answer = gate.admit(Ask(new_id(), (place(rate=Rate(rpm=rpm)),)))
-        if isinstance(answer, Admitted):
-            sent.append(both.now)
-        else:
-            both.move(answer.retry_ms or 1)
-    assert all(later - earlier > 60_000 for earlier, later in zip(sent, sent[rpm:], strict=False))
-    warm = [moment for moment in sent if moment >= began + 60_000]
-    assert len(warm) >= 0.98 * rpm * (minutes - 1) - 1
-    in_a_second = max(sum(a <= b < a + 1000 for b in sent[i : i + rpm]) for i, a in enumerate(sent[: 2 * rpm]))
-    assert in_a_second <= max(6, rpm // 10 + rpm // 60 + 2)
+def test_a_budget_is_not_passed_by_calls_made_at_once(place: World) -> None:
+    """The limit is met by what was spent: money that was held for calls under way and not used is given on."""
+    made = [place.submit(place.plan("chat@dear: hello")) for _ in range(60)]
+    ended = [place.finished(run) for run in made]
+    spent = place.one("select sum(amount_nanousd) as amount from entries where provider = 'dear'")
+    assert spent is not None
+    assert 0 < spent.amount <= 1_000_000
+    assert {one.status for one in ended} == {"succeeded", "failed"}
+    errors = {row.error["type"] for row in place.all("select error from steps where status = 'failed'")}
+    assert errors == {"budget_exhausted"}
+    assert place.sim_get("invoice")["names"]["dear"]["nanousd"] <= 1_000_000
+
+
+def test_a_run_has_a_budget_of_its_own(place: World) -> None:
+    poor = place.submit(place.plan("chat@plain: hello"), budget_usd="0.000000010")
+    assert place.finished(poor).status == "failed"
+    row = place.one("select error from steps where run_id = %s", poor)
+    assert row is not None
+    assert row.error["type"] == "budget_exhausted"
+    assert "run" in row.error["message"]
+    rich = place.submit(place.plan("chat@plain: hello"), budget_usd="1")
+    assert place.finished(rich).status == "succeeded"
+
+
+def test_one_failure_is_asked_again_and_nothing_is_held_at_the_end(place: World) -> None:
+    run = place.submit(place.plan("chat@flaky: hello"))
+    assert place.finished(run).status == "succeeded"
+    place.until(lambda: not [key for key in place.redis.keys("*:hold:*") if place.redis.get(key) != "settled"])

@@ -85,8 +85,9 @@ def settle(ledger: Ledger, admitted: Admitted, cost: int, key: uuid.UUID | None 
 def counted(gate: Admission, run: uuid.UUID) -> dict[str, tuple[int, int]]:
     """Spent and held of every budget, the run's too."""
     found = {state.name: (state.spent, state.held) for state in gate.budgets()}
-    fields = gate.scripts.client.hgetall(f"{gate.scripts.root(gate.generation() or '')}budget:run:{run}")
-    return {**found, "run": (int(fields.get("spent", 0)), int(fields.get("held", 0)))}
+    text = gate.scripts.client.hget(f"{gate.scripts.root(gate.generation() or '')}money", f"run:{run}")
+    state = budget.read(f"run:{run}", text or "0 0 -1 -1")
+    return {**found, "run": (state.spent, state.held)}
 
 
 def test_what_was_lost_is_counted_anew_to_the_nano_dollar(
