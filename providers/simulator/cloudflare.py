@@ -115,7 +115,10 @@ def _read(request: Request, body: Json) -> Ask:
     )
 
 
-def _models(sheet: Sheet, _body: Json) -> Json:
+def _models(sheet: Sheet, asked: Json) -> Json:
+    """All of them on the first page."""
+    if asked.get("page", "1") != "1":
+        return success([])
     tasks = {True: "Text Embeddings", False: "Text Generation"}
     return success(
         [

@@ -217,7 +217,7 @@ class Listing(Door):
 
     async def serve(self, request: Request, line: Line, visit: Visit) -> None:
         self.check_key(request)
-        body = await body_of(request) if request.method == "POST" else {}
+        body = await body_of(request) if request.method == "POST" else dict(request.query_params)
         behaviour = visit.world.behaviour(visit.name)
         if behaviour.reset or behaviour.silent:
             await (line.reset() if behaviour.reset else line.until_gone())

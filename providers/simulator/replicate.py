@@ -249,8 +249,14 @@ def _read(request: Request, body: Json) -> Ask:
 
 
 def _models(sheet: Sheet, _body: Json) -> Json:
-    rows = [{"owner": OWNER, "name": name} for name, model in sheet.models.items() if not model.dimensions]
+    rows = [_described(name) for name, model in sheet.models.items() if not model.dimensions]
     return {"next": None, "previous": None, "results": rows}
+
+
+def _described(name: str) -> Json:
+    unsaid = ("description", "github_url", "paper_url", "license_url", "cover_image_url", "default_example")
+    known = {"url": f"https://replicate.com/{OWNER}/{name}", "owner": OWNER, "name": name, "visibility": "public"}
+    return {**known, "run_count": 0, "latest_version": None, **dict.fromkeys(unsaid)}
 
 
 DIALECT = Replicate()

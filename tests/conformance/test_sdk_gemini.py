@@ -4,6 +4,7 @@ import httpx
 import pytest
 from google import genai
 from google.genai import errors, types
+from google.oauth2.credentials import Credentials
 
 TASK = "Task: write a unit test\n```python\ndef add(a, b):\n    return a + b\n```"
 
@@ -134,3 +135,13 @@ def test_texts_are_embedded(client):
 
 def test_models_are_listed(client):
     assert "models/sim-fast" in {model.name for model in client.models.list()}
+
+
+def test_vertex_is_asked_with_a_bearer_token_at_addresses_of_its_own(simulator):
+    options = types.HttpOptions(base_url=f"{simulator.url}/gemini", api_version="v1", timeout=10_000)
+    token = Credentials(token="token")
+    with genai.Client(
+        vertexai=True, project="p1", location="us-central1", credentials=token, http_options=options
+    ) as client:
+        streamed = parts(client, "sim-instant")
+        assert "".join(part.text or "" for part in streamed) == ask(client, "sim-instant").text
