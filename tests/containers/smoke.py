@@ -112,7 +112,8 @@ def test_a_worker_that_is_killed_comes_back_and_the_run_ends(api: Api) -> None:
     run = api.submit({"workflow": f"chat@{FAST}: one THEN chat@{SLOW}: two THEN chat@{FAST}: three"})
     until(lambda: ledger(f"select 1 from attempts where run_id = '{run}' and idx = 1 and status = 'open'"))
     compose("exec", "-T", "worker", "sh", "-c", "kill -KILL -1")  # all but the init that notices
-    assert [one.type for one in events(api, run)].count(FINISHED) == 1
+    until(lambda: api.run(run)["finished_at"])
     assert api.run(run)["status"] == "succeeded"
+    assert [one.type for one in events(api, run)].count(FINISHED) == 1
     attempts = ledger(f"select idx, status from attempts where run_id = '{run}' order by idx, number")
     assert attempts == ["0|succeeded", "1|abandoned", "1|succeeded", "2|succeeded"]
