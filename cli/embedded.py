@@ -71,6 +71,7 @@ class Stack:
         cwd: Path | None = None,
         stop_signal: int = signal.SIGTERM,
         grace_s: float = 20.0,
+        user: str | None = None,
     ) -> int:
         """Starts a process that is stopped before the servers are; `env` adds to this process's. Returns its id."""
         return self._leash.start(
@@ -82,6 +83,7 @@ class Stack:
                 cwd=str(cwd or Path.cwd()),
                 stop_signal=stop_signal,
                 grace_s=grace_s,
+                user=user,
             )
         )
 

@@ -18,6 +18,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, make_url, text
 
 from cli.embedded import Stack
+from tests.processes import Processes
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 REDIS_DATABASES = itertools.cycle(range(1, 16))  # 0 is left to whoever uses the bare URL
@@ -48,6 +49,11 @@ def stack() -> Iterator[Stack]:
     ) as stack:
         stack.sweep(home)
         yield stack
+
+
+@pytest.fixture(scope="session")
+def processes(stack: Stack) -> Processes:
+    return Processes(stack)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from cli.embedded import Stack
-from cli.servers import Valkey
+from cli.servers import Postgres, Valkey
 
 FATAL = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 PATIENCE_S = 30
@@ -25,8 +26,21 @@ class Processes:
         self._stack = stack
         self._codes: dict[str, int] = {}
 
-    def start(self, name: str, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> int:
-        return self._stack.spawn(name, argv, log=log, env=env)
+    @property
+    def home(self) -> Path:
+        return self._stack.home
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str],
+        stop_signal: int = signal.SIGTERM,
+        user: str | None = None,
+    ) -> int:
+        return self._stack.spawn(name, argv, log=log, env=env, stop_signal=stop_signal, user=user)
 
     def stop(self, name: str) -> None:
         self._stack.stop(name)
@@ -71,9 +85,12 @@ class ProcessContainer:
         self.start()
 
     def start(self) -> None:
+        self._begin()
+
+    def _begin(self, **how: Any) -> None:
         self._run = f"{self.name}-{next(NUMBERS)}"
         self._read_from = self._log.stat().st_size if self._log.exists() else 0
-        self.pid = self._processes.start(self._run, self._argv, log=self._log, env=self._env)
+        self.pid = self._processes.start(self._run, self._argv, log=self._log, env=self._env, **how)
 
     @property
     def id(self) -> str:
@@ -148,6 +165,28 @@ class ValkeyContainer(ProcessContainer):
     def celeryconfig(self) -> dict[str, str]:
         url = self._valkey.url
         return {"url": url, "host_url": url, "local_url": url, "hostname": "127.0.0.1", "vhost": "0"}
+
+
+class PostgresContainer(ProcessContainer):
+    """A server of its own: stopped and started again it keeps its data and its address."""
+
+    def __init__(self, processes: Processes) -> None:
+        home = processes.home / f"own-{next(NUMBERS)}"  # a short path, as sockets need it, and swept with the stack's
+        home.mkdir()
+        self._postgres = Postgres(home, fast=True)
+        self._postgres.prepare()
+        self._spec = self._postgres.spec()
+        super().__init__(processes, self._spec.name, self._spec.argv, log=Path(self._spec.log))
+
+    @property
+    def url(self) -> str:
+        return self._postgres.url
+
+    def start(self) -> None:
+        self._begin(stop_signal=self._spec.stop_signal, user=self._spec.user)
+
+    def is_ready(self) -> bool:
+        return self._postgres.is_ready()
 
 
 def signal_number(name: str | int) -> signal.Signals:

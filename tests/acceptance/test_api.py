@@ -3,21 +3,21 @@
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from websockets.sync.client import connect
 
 from cli.launch import Launch, Order
+from tests.listener import Told, events, text_of
 
 CODE = {"code": "function add(a, b) { return a + b; }", "language": "javascript"}
 COMPLEX = (
     "docs-writer: document code THEN code-writer: write tests AND analyze: check coverage"
     " THEN IF_SUCCESS deploy: prepare release"
 )
-Told = list[tuple[str, str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -34,43 +34,22 @@ def client(launch: Launch) -> Iterator[httpx.Client]:
         yield client
 
 
-def told(client: httpx.Client, run: str, after: str | None = None, most: int | None = None) -> Told:
+def told(client: httpx.Client, run: str, after: str | None = None, most: int | None = None) -> list[Told]:
     """The events of a run: all of them, or the first few before going away."""
-    events: Told = []
-    headers = {"Last-Event-ID": after} if after else {}
-    with client.stream("GET", f"/v1/runs/{run}/events", headers=headers) as answer:
-        fields: dict[str, str] = {}
-        for line in answer.iter_lines():
-            name, _, value = line.partition(": ")
-            if line:
-                fields[name] = value
-            elif "event" in fields:
-                events.append((fields["id"], fields["event"], json.loads(fields["data"])))
-                fields = {}
-                if len(events) == most:
-                    break
-    return events
-
-
-def text_of(events: Told, step: str) -> str:
-    held = ""
-    for _, kind, data in events:
-        if data.get("step") == step:
-            held = "" if kind == "step.reset" else held + data.get("text", "")
-    return held.strip()
+    return list(islice(events(client, run, after), most))
 
 
 def test_a_workflow_runs_and_is_accounted_for(client: httpx.Client) -> None:
     answer = client.post("/v1/runs", json={"workflow": COMPLEX, "input": CODE})
     assert answer.status_code == 202
     url = answer.headers["location"]
-    events = told(client, answer.json()["id"])
+    heard = told(client, answer.json()["id"])
     run = client.get(url).json()
-    assert (events[-1][1], events[-1][2]["outcome"]) == ("run.finished", run["outcome"])
+    assert (heard[-1][1], heard[-1][2]["outcome"]) == ("run.finished", run["outcome"])
     assert run["outcome"] == "succeeded"
     assert run["output"] == run["steps"][-1]["output"]
     for step in run["steps"]:
-        assert text_of(events, step["id"]) == step["output"]
+        assert text_of(heard, step["id"]) == step["output"]
         assert step["attempts"][-1]["status"] == "succeeded"
         assert step["usage"]["measured"]
     assert Decimal(run["cost_usd"]) == sum(Decimal(step["cost_usd"]) for step in run["steps"]) > 0
@@ -80,7 +59,7 @@ def test_a_workflow_runs_and_is_accounted_for(client: httpx.Client) -> None:
 
 def test_a_reader_that_comes_and_goes_reads_what_one_that_stays_reads(client: httpx.Client) -> None:
     run = client.post("/v1/runs", json={"workflow": "chat: tell me a story THEN summarize: that"}).json()["id"]
-    pieces: Told = []
+    pieces: list[Told] = []
     while not pieces or pieces[-1][1] != "run.finished":
         pieces += told(client, run, pieces[-1][0] if pieces else None, most=3)
     assert pieces == told(client, run)
@@ -113,11 +92,11 @@ def test_a_task_is_heard_over_a_socket(client: httpx.Client, launch: Launch) -> 
 
 def test_a_running_answer_is_cut_when_its_run_is_cancelled(client: httpx.Client) -> None:
     run = client.post("/v1/runs", json={"workflow": "plan: a very long journey THEN chat: say goodbye"}).json()["id"]
-    events = told(client, run, most=2)
+    heard = told(client, run, most=2)
     client.post(f"/v1/runs/{run}/cancel")
-    events += told(client, run, events[-1][0])
+    heard += told(client, run, heard[-1][0])
     shown = client.get(f"/v1/runs/{run}").json()
-    assert (events[-1][2]["outcome"], shown["status"]) == ("cancelled", "cancelled")
+    assert (heard[-1][2]["outcome"], shown["status"]) == ("cancelled", "cancelled")
     assert {step["status"] for step in shown["steps"]} == {"cancelled"}
 
 

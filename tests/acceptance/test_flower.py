@@ -12,7 +12,6 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from cli.embedded import Stack
 from cli.main import app
 from cli.servers import free_port
 from tests.processes import PATIENCE_S, ProcessContainer, Processes, ValkeyContainer
@@ -26,6 +25,7 @@ SIMS = (
     Sim("good", (saying("fine"),)),
     Sim("slow", ("sim-instant+ttft=2",)),
     Sim("strict", ("sim-instant+filtered=400",)),
+    Sim("gone", ("no-such-model",)),
     Sim("idle"),
 )
 
@@ -65,9 +65,8 @@ class Flower:
 
 
 @pytest.fixture(scope="module")
-def flower(stack: Stack, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
+def flower(processes: Processes, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
     folder = tmp_path_factory.mktemp("flower")
-    processes = Processes(stack)
     valkey = ValkeyContainer(processes, folder)
     valkey.ready()
     with world(processes, folder, database_url, valkey.celeryconfig["url"], *SIMS) as place:
@@ -119,15 +118,16 @@ def test_a_row_says_who_did_which_step_of_which_run(flower: Flower) -> None:
     )
 
 
-def test_failed_and_skipped_steps_look_so_and_tell_why_in_plain_words(flower: Flower) -> None:
+@pytest.mark.parametrize("who", ["strict", "gone"])
+def test_failed_and_skipped_steps_look_so_and_tell_why_in_plain_words(flower: Flower, who: str) -> None:
     place = flower.place
-    plan = place.plan(f'chat@strict: "{SECRET_TASK}" THEN IF_SUCCESS chat@good: two THEN IF_FAILURE chat@good: three')
+    plan = place.plan(f'chat@{who}: "{SECRET_TASK}" THEN IF_SUCCESS chat@good: two THEN IF_FAILURE chat@good: three')
     run = place.submit(plan)
     assert place.finished(run).status == "succeeded"
     flower.shows(
         run,
         {
-            "step 1": ("chat @ strict", "FAILURE"),
+            "step 1": (f"chat @ {who}", "FAILURE"),
             "step 2": ("chat", "SKIPPED"),
             "step 3": ("chat @ good", "SUCCESS"),
         },
