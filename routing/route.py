@@ -50,7 +50,10 @@ class Router:
     def rank(self, need: Need) -> Route:
         """All that can serve the need, best first; without `health` as the catalog's priors have it."""
         snapshot = self._health.snapshot() if self._health else EMPTY
-        candidates, refusals = eligible(self._offers.registry.candidates(), need)
+        known = self._offers.registry
+        candidates, refusals = eligible(known.candidates(), need)
+        silent = (provider for provider in known.providers.values() if not provider.models)
+        refusals |= {provider.id: why for provider in silent if (why := provider.why_not()) is not None}
         ranked = rank(
             [(candidate, snapshot.measure(candidate)) for candidate in candidates],
             need,

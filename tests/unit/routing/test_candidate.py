@@ -4,21 +4,16 @@ from typing import Any
 
 import pytest
 
-from providers.provider import Model, Provider
 from routing.candidate import Need, eligible
 from tests.fakes.offers import candidate, model, need, price, provider
 
 
-def why_not(need: Need, *, resting: dict[str, str] | None = None, **fields: Any) -> str | None:
+def why_not(need: Need, **fields: Any) -> str | None:
     """The reason against the only model of the provider `sim`; None when it may serve."""
     of_provider = {name: fields.pop(name) for name in ("obstacle", "discovers", "models") if name in fields}
     offered = model(**fields)
     made = provider("sim", offered, **of_provider)
-    return verdict(made, offered, need, resting or {})
-
-
-def verdict(made: Provider, offered: Model, need: Need, resting: dict[str, str]) -> str | None:
-    candidates, refusals = eligible([(made, offered)], need, resting)
+    candidates, refusals = eligible([(made, offered)], need)
     assert len(candidates) + len(refusals) == 1
     return next(iter(refusals.values()), None)
 
@@ -69,15 +64,9 @@ def test_a_candidate_is_not_refused_without_a_reason(asked: Need, fields: dict[s
     assert why_not(asked, **fields) is None
 
 
-@pytest.mark.parametrize("who", ["sim", "sim/small"])
-def test_what_rests_is_left_alone_with_the_reason(who: str) -> None:
-    assert why_not(need(), resting={who: "fails too often"}) == "fails too often"
-    assert why_not(need(), resting={"other": "fails too often", "sim/large": "fails too often"}) is None
-
-
 def test_a_provider_that_cannot_be_asked_is_named_once_for_all_its_models() -> None:
     made = provider("sim", model("small"), model("large"), obstacle="no key: set SIM_API_KEY")
-    candidates, refusals = eligible([(made, one) for one in made.models], need(), {})
+    candidates, refusals = eligible([(made, one) for one in made.models], need())
     assert candidates == []
     assert refusals == {"sim": "no key: set SIM_API_KEY"}
 
@@ -90,7 +79,7 @@ def test_the_worst_case_is_the_whole_prompt_and_the_whole_output_limit() -> None
 
 def test_an_output_limit_is_no_more_than_the_model_can() -> None:
     offered = model(max_output=100)
-    candidates, _ = eligible([(provider("sim", offered), offered)], need(output_tokens=500), {})
+    candidates, _ = eligible([(provider("sim", offered), offered)], need(output_tokens=500))
     assert candidates[0].output_limit(need(output_tokens=500)) == 100
     assert candidates[0].worst_case(need(input_tokens=1_000, output_tokens=500)) == 1_100_000
     assert candidates[0].price == price(1.0)

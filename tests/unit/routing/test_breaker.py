@@ -1,0 +1,168 @@
+"""What the end of a call tells the breakers, and what the fleet may do afterwards. The verbs have their own twin."""
+
+import time
+
+import pytest
+import redis
+
+from goblin.clock import new_id
+from goblin.errors import GoblinError, LeaseLost
+from providers.errors import (
+    BadCredentials,
+    BadRequest,
+    ContextTooLong,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    Unreachable,
+)
+from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused
+from routing.breaker import REST_OF_KEY_MS, REST_OF_THROTTLE_MS, Knobs, Told, Verdict, seen
+from routing.health import Health
+from routing.script import PREFIX, Scripts
+
+FAULT = Unreachable("no connection")
+KNOBS = Knobs()
+REST_S, OF_KEY_S = KNOBS.rest_base_ms / 1000, REST_OF_KEY_MS / 1000
+
+
+@pytest.fixture
+def admission(client: redis.Redis) -> Admission:
+    client.set(f"{PREFIX}:generation", "1")  # as a rebuild leaves it
+    return Admission(Scripts(client))
+
+
+def tell(admission: Admission, error: GoblinError | None, times: int = 1, candidate: str = "sim/small") -> None:
+    for _ in range(times):
+        admission.observe(candidate.partition("/")[0], candidate, seen(error))
+
+
+def resting(client: redis.Redis, after: float = 0) -> set[str]:
+    """Who is left alone so many seconds from now."""
+    return set(Health(client).snapshot().resting(time.time() + after))
+
+
+def admit(admission: Admission, candidate: str = "sim/small") -> Admitted | Refused:
+    return admission.admit(Ask(new_id(), (Place(candidate.partition("/")[0], candidate, 0, 10, Rate(), 60_000),)))
+
+
+def reason(answer: Admitted | Refused) -> Reason | None:
+    return answer.reasons[0].reason if isinstance(answer, Refused) else None
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "rest_ms"),
+    [
+        (None, Verdict.GOOD, 0),
+        (FAULT, Verdict.BAD, 0),
+        (ServerError("x"), Verdict.BAD, 0),
+        (BadCredentials("x"), Verdict.OPEN, REST_OF_KEY_MS),
+        (QuotaSpent("x"), Verdict.OPEN, REST_OF_KEY_MS),
+        (Throttled("x", retry_after=42), Verdict.COOL, 42_000),
+        (Throttled("x"), Verdict.COOL, REST_OF_THROTTLE_MS),
+        (BadRequest("x"), Verdict.NONE, 0),
+        (ContextTooLong("x"), Verdict.NONE, 0),
+        (LeaseLost("x"), Verdict.NONE, 0),
+        (GoblinError("x"), Verdict.NONE, 0),
+    ],
+)
+def test_an_error_says_what_its_facts_say(error: GoblinError | None, verdict: Verdict, rest_ms: int) -> None:
+    assert (seen(error).verdict, seen(error).rest_ms) == (verdict, rest_ms)
+
+
+def test_a_limit_that_is_used_up_cools_although_the_call_succeeded() -> None:
+    told = Told(requests=60, empty_ms=8_000)
+    assert (seen(None, told).verdict, seen(None, told).rest_ms) == (Verdict.COOL, 8_000)
+    assert seen(Throttled("x", retry_after=3), told).rest_ms == 8_000
+    assert seen(None, Told(requests=60)).verdict is Verdict.GOOD
+
+
+def test_a_reason_is_bounded() -> None:
+    assert len(seen(BadCredentials("no " * 1_000)).reason) < 250
+
+
+def test_a_first_failure_of_a_fresh_candidate_does_not_open_its_breaker(
+    admission: Admission, client: redis.Redis
+) -> None:
+    tell(admission, FAULT)
+    assert resting(client) == set()
+    assert reason(admit(admission)) is None
+
+
+def test_what_always_fails_rests_once_that_is_sure(admission: Admission, client: redis.Redis) -> None:
+    """The provider's breaker too: it has seen nothing else."""
+    tell(admission, FAULT, times=KNOBS.samples - 1)
+    assert resting(client) == set()
+    tell(admission, FAULT)
+    assert resting(client) == resting(client, REST_S - 2) == {"sim", "sim/small"}
+    assert resting(client, REST_S + 2) == set()
+    assert "no connection" in Health(client).snapshot().resting(time.time())["sim/small"]
+    assert reason(admit(admission)) is Reason.OPEN
+
+
+def test_a_candidate_that_fails_beside_one_that_works_rests_alone(admission: Admission, client: redis.Redis) -> None:
+    for _ in range(KNOBS.samples):
+        tell(admission, FAULT)
+        tell(admission, None, candidate="sim/large")
+    assert resting(client) == {"sim/small"}
+    assert reason(admit(admission)) is Reason.OPEN
+    assert reason(admit(admission, "sim/large")) is None
+
+
+@pytest.mark.parametrize(("threshold", "rests"), [(0.3, True), (0.8, False)])
+def test_the_threshold_is_the_failure_rate_that_opens(client: redis.Redis, threshold: float, rests: bool) -> None:
+    """Every other call fails here."""
+    admission = Admission(Scripts(client), Knobs(threshold))
+    for _ in range(20):
+        tell(admission, ServerError("x"))
+        tell(admission, None)
+    assert bool(resting(client)) is rests
+
+
+@pytest.mark.parametrize("error", [BadCredentials("the key is wrong"), QuotaSpent("the account is empty")])
+def test_a_key_that_does_not_work_rests_all_that_it_opens_at_once(
+    admission: Admission, client: redis.Redis, error: GoblinError
+) -> None:
+    tell(admission, error)
+    assert resting(client) == resting(client, OF_KEY_S - 2) == {"sim"}
+    assert error.message in Health(client).snapshot().resting(time.time())["sim"]
+    assert reason(admit(admission, "sim/large")) is Reason.OPEN
+    assert reason(admit(admission, "other/small")) is None
+
+
+def test_a_throttled_candidate_is_left_alone_as_long_as_its_vendor_says(
+    admission: Admission, client: redis.Redis
+) -> None:
+    tell(admission, Throttled("slow down", retry_after=42))
+    assert resting(client, 40) == {"sim/small"}
+    assert resting(client, 44) == set()
+    assert reason(admit(admission)) is Reason.COOLING
+    assert reason(admit(admission, "sim/large")) is None
+
+
+def test_a_shorter_cooldown_does_not_end_a_longer_one(admission: Admission, client: redis.Redis) -> None:
+    tell(admission, Throttled("slow down", retry_after=60))
+    tell(admission, Throttled("slow down"))
+    assert resting(client, 58) == {"sim/small"}
+    tell(admission, Throttled("slow down", retry_after=90))
+    assert resting(client, 88) == {"sim/small"}
+
+
+def test_a_rest_does_not_end_a_longer_cooldown(admission: Admission) -> None:
+    tell(admission, Throttled("slow down", retry_after=60))
+    for _ in range(KNOBS.samples):
+        tell(admission, FAULT)
+        tell(admission, None, candidate="sim/large")
+    answer = admit(admission)
+    assert isinstance(answer, Refused)
+    assert answer.retry_ms is not None
+    assert answer.retry_ms > KNOBS.rest_base_ms
+
+
+@pytest.mark.parametrize("error", [BadRequest("x"), ContextTooLong("x"), LeaseLost("x")])
+def test_what_is_not_the_candidate_s_fault_never_rests_it(
+    admission: Admission, client: redis.Redis, error: GoblinError
+) -> None:
+    tell(admission, error, times=3 * KNOBS.samples)
+    assert resting(client) == set()
+    assert reason(admit(admission)) is None
