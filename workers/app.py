@@ -25,8 +25,8 @@ def provider_queue(provider: str) -> str:
 
 
 def queues(providers: Iterable[Provider]) -> list[str]:
-    """What a worker consumes by default: the steps, and every provider that is switched on."""
-    return [STEPS, *(provider_queue(provider.id) for provider in providers if provider.enabled)]
+    """What a worker consumes by default: the steps, and every provider that it could call, for which it has the key."""
+    return [STEPS, *(provider_queue(provider.id) for provider in providers if provider.obstacle is None)]
 
 
 class App(Celery):
