@@ -7,7 +7,7 @@ an origin, so that a connection is found alive where the last call left it. Thre
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from ssl import SSLContext
@@ -18,10 +18,12 @@ import httpx
 
 from goblin.errors import GoblinError
 from providers.control import Control, Watchdog
-from providers.errors import BrokenStream, Malformed, ProviderFault, Unreachable
+from providers.embed import Embed, Embeddings, Purpose, joined, slices
+from providers.errors import BrokenStream, Malformed, ProviderFault, UnknownModel, Unreachable
 from providers.message import Chat, Event, Text, Thought
 from providers.provider import Deadlines, Provider
 from providers.wire.dialect import Decoder, HttpRequest
+from providers.wire.embedding import EMBEDDING
 from providers.wire.spoken import SPOKEN
 
 __all__ = ["Caller", "Control", "Watchdog", "fetch"]
@@ -82,7 +84,40 @@ class Caller:
         """The body of an answer that is no stream. Raises ProviderFault (what `judge` makes of an error answer), or
         what `control` was cut with.
         """
-        with self._watched(provider, control), self._exchange(provider, request, control) as response:
+        with self._watched(provider, control):
+            return self._receive(provider, request, control, judge)
+
+    def embed(
+        self,
+        provider: Provider,
+        model: str,
+        texts: Sequence[str],
+        control: Control,
+        purpose: Purpose = "document",
+        dimensions: int | None = None,
+    ) -> Embeddings:
+        """A vector for every text, in as many requests as the vendor wants them in.
+
+        Raises ProviderFault (UnknownModel where no dialect makes vectors), or what `control` was cut with.
+        """
+        embedder = EMBEDDING.get(provider.dialect)
+        if embedder is None:
+            raise UnknownModel(f"{provider.name} makes no embeddings that are spoken here")
+        parts: list[Embeddings] = []
+        try:
+            with self._watched(provider, control):
+                for some in slices(texts, embedder.most_texts):
+                    request = embedder.request(provider, Embed(model, some, purpose, dimensions))
+                    body = self._receive(provider, request, control, SPOKEN[provider.dialect].fault)
+                    control.first_token()
+                    parts.append(embedder.parse(body, len(some)))
+        except ProviderFault as fault:
+            _keep_discreet(fault, provider, texts)
+            raise
+        return joined(parts)
+
+    def _receive(self, provider: Provider, request: HttpRequest, control: Control, judge: Judge) -> bytes:
+        with self._exchange(provider, request, control) as response:
             if not response.is_success:
                 raise _complaint(provider, judge, response, control)
             return _body(provider, response, control, self._largest_answer)

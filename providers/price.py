@@ -126,6 +126,8 @@ def _catalog(row: Row, model_id: str) -> Price | None:
     if model is None:
         return None
     input_, output = _rate(model.input_usd_mtok, None), _rate(model.output_usd_mtok, None)
+    if model.kind == "embedding":  # vectors are not counted in tokens
+        output = 0
     if input_ is None or output is None:
         return None
     cached = _rate(model.cached_input_usd_mtok, input_)

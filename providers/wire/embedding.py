@@ -1,0 +1,114 @@
+"""How dialects are asked for vectors, and how they answer. One class each; `EMBEDDING` names them as rows do."""
+
+import json
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from providers.embed import Embed, Embedder, Embeddings, Vector
+from providers.errors import Malformed
+from providers.message import Usage
+from providers.provider import Provider
+from providers.wire import dialect
+from providers.wire.dialect import HttpRequest
+from providers.wire.field import count, entries, load, tokens, tree
+
+
+class OpenAi:
+    most_texts = 2048
+
+    def request(self, provider: Provider, embed: Embed) -> HttpRequest:
+        body: dict[str, Any] = {"model": embed.model, "input": embed.texts, "encoding_format": "float"}
+        if embed.dimensions is not None:
+            body["dimensions"] = embed.dimensions
+        return _post(provider, embed, "/embeddings", body)
+
+    def parse(self, body: bytes, count_: int) -> Embeddings:
+        answer = load(body)
+        rows = [tree(row) for row in entries(answer.get("data"))]
+        rows.sort(key=lambda row: count(row.get("index")))
+        usage = tree(answer.get("usage"))
+        return _embeddings([row.get("embedding") for row in rows], count_, usage.get("prompt_tokens"))
+
+
+class Gemini:
+    most_texts = 100
+
+    def request(self, provider: Provider, embed: Embed) -> HttpRequest:
+        wish: dict[str, Any] = {"model": f"models/{embed.model}", "taskType": f"RETRIEVAL_{embed.purpose.upper()}"}
+        if embed.dimensions is not None:
+            wish["outputDimensionality"] = embed.dimensions
+        body = {"requests": [{**wish, "content": {"parts": [{"text": text}]}} for text in embed.texts]}
+        return _post(provider, embed, "/v1beta/models/{model}:batchEmbedContents", body)
+
+    def parse(self, body: bytes, count_: int) -> Embeddings:
+        answer = load(body)
+        rows = [tree(row).get("values") for row in entries(answer.get("embeddings"))]
+        return _embeddings(rows, count_, tree(answer.get("usageMetadata")).get("promptTokenCount"))
+
+
+class Ollama:
+    most_texts = 512
+
+    def request(self, provider: Provider, embed: Embed) -> HttpRequest:
+        body: dict[str, Any] = {"model": embed.model, "input": embed.texts}
+        if embed.dimensions is not None:
+            body["dimensions"] = embed.dimensions
+        return _post(provider, embed, "/api/embed", body)
+
+    def parse(self, body: bytes, count_: int) -> Embeddings:
+        answer = load(body)
+        return _embeddings(entries(answer.get("embeddings")), count_, answer.get("prompt_eval_count"))
+
+
+class Cohere:
+    most_texts = 96
+
+    def request(self, provider: Provider, embed: Embed) -> HttpRequest:
+        body: dict[str, Any] = {
+            "model": embed.model,
+            "texts": embed.texts,
+            "input_type": f"search_{embed.purpose}",
+            "embedding_types": ["float"],
+        }
+        if embed.dimensions is not None:
+            body["output_dimension"] = embed.dimensions
+        return _post(provider, embed, "/v2/embed", body)
+
+    def parse(self, body: bytes, count_: int) -> Embeddings:
+        answer = load(body)
+        rows = entries(tree(answer.get("embeddings")).get("float"))
+        billed = tree(tree(answer.get("meta")).get("billed_units"))
+        return _embeddings(rows, count_, billed.get("input_tokens"))
+
+
+EMBEDDING: Mapping[str, Embedder] = MappingProxyType(
+    {"openai": OpenAi(), "gemini": Gemini(), "ollama": Ollama(), "cohere": Cohere()}
+)
+
+
+def _post(provider: Provider, embed: Embed, path: str, body: dict[str, Any]) -> HttpRequest:
+    ways = dialect.quirks(provider, embed.model)
+    return HttpRequest(
+        "POST",
+        dialect.url(provider, provider.embeddings_path or path, embed.model),
+        dialect.headers(provider, "application/json", ways.get("headers")),
+        json.dumps(body).encode(),
+    )
+
+
+def _embeddings(rows: list[Any], count_: int, prompt: Any) -> Embeddings:
+    vectors = tuple(_vector(row) for row in rows)
+    if len(vectors) != count_:
+        raise Malformed(f"{len(vectors)} vectors came for {count_} texts")
+    if len({len(vector) for vector in vectors}) > 1:
+        raise Malformed("vectors of different lengths came for texts of one request")
+    return Embeddings(vectors, None if prompt is None else Usage(input=tokens(prompt)))
+
+
+def _vector(values: Any) -> Vector:
+    numbers = entries(values)
+    if not numbers or not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise Malformed("something came in place of a vector")
+    return tuple(map(float, numbers))

@@ -1,0 +1,171 @@
+"""Embeddings: what is asked in each dialect, what its answers mean, and how many requests a call takes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goblin.settings import Settings
+from providers import price
+from providers.call import Caller, Control
+from providers.embed import Embed, Embeddings
+from providers.errors import BadRequest, Malformed, ProviderFault, UnknownModel
+from providers.message import Usage
+from providers.registry import load
+from providers.wire.embedding import EMBEDDING
+from tests.fakes.vendor import KEY, PROMPT, Connection, Vendor, provider
+
+ASKED = Embed("e-1", ("a", "b"), "query", 2)
+
+
+def asked(dialect: str, embed: Embed = ASKED) -> tuple[str, dict[str, Any]]:
+    request = EMBEDDING[dialect].request(provider("https://v.example", dialect=dialect), embed)
+    assert KEY in "".join(request.headers.values())
+    return request.url, json.loads(request.body)
+
+
+def test_openai_is_asked_for_floats() -> None:
+    body = {"model": "e-1", "input": ["a", "b"], "encoding_format": "float", "dimensions": 2}
+    assert asked("openai") == ("https://v.example/embeddings", body)
+
+
+def test_gemini_is_asked_once_per_text_in_one_request() -> None:
+    url, body = asked("gemini")
+    assert url == "https://v.example/v1beta/models/e-1:batchEmbedContents"
+    wish = {"model": "models/e-1", "taskType": "RETRIEVAL_QUERY", "outputDimensionality": 2}
+    assert body["requests"] == [{**wish, "content": {"parts": [{"text": text}]}} for text in "ab"]
+
+
+def test_ollama_is_asked_at_its_own_door() -> None:
+    assert asked("ollama", Embed("e-1", ("a",))) == ("https://v.example/api/embed", {"model": "e-1", "input": ["a"]})
+
+
+@pytest.mark.parametrize("purpose", ["document", "query"])
+def test_cohere_is_told_what_the_vectors_are_for(purpose: Any) -> None:
+    url, body = asked("cohere", Embed("e-1", ("a",), purpose))
+    assert url == "https://v.example/v2/embed"
+    assert body == {
+        "model": "e-1",
+        "texts": ["a"],
+        "input_type": f"search_{purpose}",
+        "embedding_types": ["float"],
+    }
+
+
+ANSWERS = [
+    (
+        "openai",
+        {
+            "data": [{"index": 1, "embedding": [3, 4]}, {"index": 0, "embedding": [1.5, 2]}],
+            "usage": {"prompt_tokens": 9},
+        },
+        Usage(input=9),
+    ),
+    ("gemini", {"embeddings": [{"values": [1.5, 2]}, {"values": [3, 4]}]}, None),
+    ("ollama", {"embeddings": [[1.5, 2], [3, 4]], "prompt_eval_count": 9}, Usage(input=9)),
+    (
+        "cohere",
+        {"embeddings": {"float": [[1.5, 2], [3, 4]]}, "meta": {"billed_units": {"input_tokens": 9.0}}},
+        Usage(input=9),
+    ),
+]
+
+
+@pytest.mark.parametrize(("dialect", "answer", "usage"), ANSWERS)
+def test_an_answer_is_a_vector_per_text_in_order(dialect: str, answer: Any, usage: Usage | None) -> None:
+    parsed = EMBEDDING[dialect].parse(json.dumps(answer).encode(), 2)
+    assert parsed == Embeddings(((1.5, 2.0), (3.0, 4.0)), usage)
+
+
+@pytest.mark.parametrize(("dialect", "answer", "_usage"), ANSWERS)
+def test_a_vector_too_few_is_malformed(dialect: str, answer: Any, _usage: Usage | None) -> None:
+    with pytest.raises(Malformed):
+        EMBEDDING[dialect].parse(json.dumps(answer).encode(), 3)
+
+
+@pytest.mark.parametrize("vector", [[], ["1"], [True], [None], 7, [1.0]])
+def test_what_is_no_vector_is_malformed(vector: Any) -> None:
+    body = json.dumps({"embeddings": [[1, 2], vector]}).encode()
+    with pytest.raises(Malformed):
+        EMBEDDING["ollama"].parse(body, 2)
+
+
+@pytest.mark.parametrize("dialect", EMBEDDING)
+@given(data=st.data())
+def test_garbage_raises_nothing_but_malformed(dialect: str, data: st.DataObject) -> None:
+    words = st.sampled_from(["data", "embedding", "embeddings", "values", "float", "index", "usage", "meta"])
+    value = st.recursive(
+        st.none() | st.integers() | st.floats() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4),
+        max_leaves=10,
+    )
+    body = data.draw(st.binary(max_size=50) | value.map(lambda one: json.dumps(one).encode()))
+    try:
+        parsed = EMBEDDING[dialect].parse(body, 1)
+    except Malformed:
+        return
+    assert len(parsed.vectors) == 1
+
+
+def serve(connection: Connection) -> None:
+    """As many vectors as texts: each the number of its own letters."""
+    while request := connection.request():
+        texts = json.loads(request.partition(b"\r\n\r\n")[2])["texts"]
+        answer = {"embeddings": {"float": [[len(text)] for text in texts]}}
+        body = json.dumps({**answer, "meta": {"billed_units": {"input_tokens": len(texts)}}}).encode()
+        connection.send(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+
+
+def test_many_texts_take_several_requests_on_one_connection() -> None:
+    caller = Caller()
+    with Vendor(serve) as vendor:
+        texts = ["x" * (number % 7 + 1) for number in range(200)]
+        found = caller.embed(provider(vendor.url, dialect="cohere"), "e-1", texts, Control())
+        caller.close()
+    assert found == Embeddings(tuple((float(len(text)),) for text in texts), Usage(input=200))
+    assert vendor.connections == 1
+
+
+def test_no_text_takes_no_request() -> None:
+    assert Caller().embed(provider(dialect="cohere"), "e-1", [], Control()) == Embeddings(())
+
+
+def test_a_dialect_without_embeddings_says_so() -> None:
+    with pytest.raises(UnknownModel):
+        Caller().embed(provider(dialect="anthropic"), "e-1", ["a"], Control())
+
+
+def test_no_message_repeats_a_text() -> None:
+    def refuse(connection: Connection) -> None:
+        connection.request()
+        body = json.dumps({"message": f"cannot read {PROMPT}"}).encode()
+        connection.send(f"HTTP/1.1 400 Bad\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+
+    caller = Caller()
+    with Vendor(refuse) as vendor:
+        with pytest.raises(BadRequest) as caught:
+            caller.embed(provider(vendor.url, dialect="cohere"), "e-1", [PROMPT], Control())
+        caller.close()
+    assert PROMPT not in str(caught.value)
+
+
+def test_a_model_that_makes_vectors_has_a_price_per_token_of_its_input() -> None:
+    (model,) = (one for one in load(Settings(), {}).get("cohere").embedders if one.id == "embed-v4.0")
+    assert model.price is not None
+    assert price.cost(model.price, Usage(input=1_000_000)) == 120_000_000
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_an_error_answer_means_what_it_means_to_a_conversation(status: int) -> None:
+    def refuse(connection: Connection) -> None:
+        connection.request()
+        connection.send(f"HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n".encode())
+
+    caller = Caller()
+    with Vendor(refuse) as vendor:
+        with pytest.raises(ProviderFault) as caught:
+            caller.embed(provider(vendor.url, dialect="openai"), "e-1", ["a"], Control())
+        caller.close()
+    assert caught.value.slug == {401: "bad_credentials", 404: "unknown_model", 500: "server_error"}[status]
