@@ -92,7 +92,7 @@ def require_current(ledger: Ledger, generation: str) -> None:
 
 @contextmanager
 def renew(ledger: Ledger, generation: str, *, now_ms: int, span_ms: int) -> Iterator[Truth]:
-    """Begin a generation: the truth to load it with. It is in use when the block ends; no attempt opens meanwhile.
+    """Begin a generation: the truth to load it with. Attempts open under it when the block ends, and none meanwhile.
 
     `now_ms` (Unix ms) is by the clock that admits; calls of the last `span_ms` are wanted.
     """

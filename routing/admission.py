@@ -258,10 +258,8 @@ class Admission:
         with outages():
             now = client.time()[0] * 1000
             names: list[str] = client.zrangebyscore(f"{root}budgets", f"({now}", "+inf")  # type: ignore[assignment]
-            pipe = client.pipeline(transaction=False)
-            for name in names:
-                pipe.hgetall(f"{root}budget:{name}")
-            return [budget.read(name, fields) for name, fields in zip(names, pipe.execute(), strict=True) if fields]
+            texts: list[str | None] = client.hmget(f"{root}money", names) if names else []  # type: ignore[assignment]
+        return [budget.read(name, text) for name, text in zip(names, texts, strict=True) if text]
 
 
 def as_values(ask: Ask) -> list[dict[str, Any]]:

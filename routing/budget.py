@@ -98,18 +98,13 @@ def counter(budget: Budget, at_ms: int) -> Counter:
     return Counter(budget.at(at_ms), (at_ms // window + 1) * window if window else 0, budget.idle_ms)
 
 
-def read(name: str, fields: Mapping[str, str]) -> State:
-    """A counter's hash as a value."""
+def read(name: str, text: str) -> State:
+    """A counter as Redis keeps it: spent, held, limit (-1 = none yet), and the limit of which 80 % were reported."""
+    spent, held, limit, _ = map(int, text.split(" "))
     plain, _, start = name.partition("@")
     period = plain.rpartition("/")[2]
     window = next((ms for known, ms in PERIODS.items() if known == period), 0)
-    return State(
-        plain,
-        int(fields["limit"]) if "limit" in fields else None,
-        int(fields.get("spent", 0)),
-        int(fields.get("held", 0)),
-        int(start) + window // 1000 if start else None,
-    )
+    return State(plain, None if limit < 0 else limit, spent, held, int(start) + window // 1000 if start else None)
 
 
 def names_at(budgets: Iterable[Budget], moment_ms: int) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import redis
 import structlog
 
+from goblin.errors import Unavailable
 from goblin.kv import outages
 from ledger import holds, marks
 from ledger.holds import End, Hold, Truth
@@ -58,16 +59,23 @@ class Rebuild:
             return Mended(is_due, *self.reconcile())
 
     def rebuild(self) -> str:
-        """Count anew from the ledger: the new generation. Admission refuses from its beginning to its end."""
+        """Count anew from the ledger: the new generation. Admission refuses from its beginning to its end.
+
+        Raises Unavailable when a part is lost on the way; the next pass begins again.
+        """
         generation, client, prefix = secrets.token_hex(6), self.scripts.client, self.scripts.prefix
         with outages():
             client.delete(f"{prefix}:generation")
+            client.set(f"{self.scripts.root(generation)}loading", 1)
             now_ms = _now_ms(client)
         with holds.renew(self.ledger, generation, now_ms=now_ms, span_ms=SPAN_MS) as truth:
             for value in loads(truth, generation, now_ms):
                 self.scripts.run("load", value)
-            with outages():
-                client.mset({f"{prefix}:server": _server(client), f"{prefix}:generation": generation})
+        # after the commit: an attempt admitted before it would not find its generation in Postgres yet
+        with outages():
+            server = _server(client)
+        if self.scripts.run("use", {"generation": generation, "server": server}) == ["lost"]:
+            raise Unavailable("Redis lost its data while the counters were loaded", retry_after=1)
         _log.warning("admission.rebuilt", generation=generation, holds=len(truth.holds))
         self._sweep(generation)
         return generation
@@ -116,7 +124,15 @@ def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]
     """The truth as values for the verb `load`, each of a bounded size."""
 
     def value(**parts: Any) -> dict[str, Any]:
-        return {"generation": generation, "span": SPAN_MS, "spent": [], "holds": [], "calls": [], **parts}
+        return {
+            "generation": generation,
+            "now": now_ms,
+            "span": SPAN_MS,
+            "spent": [],
+            "holds": [],
+            "calls": [],
+            **parts,
+        }
 
     for spent in _chunks(list(_spent(truth, now_ms))):
         yield value(spent=[[counter.name, amount, counter.ends, counter.idle] for counter, amount in spent])

@@ -17,11 +17,12 @@ from goblin.kv import outages
 
 PREFIX = "{goblin}"  # a hash tag: in a cluster all keys live on one node, as one decision needs them
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "admit": ("generation", "window", "breaker"),
-    "settle": ("generation", "window", "hold"),
-    "release": ("generation", "window", "breaker", "hold"),
+    "admit": ("generation", "money", "window", "breaker"),
+    "settle": ("generation", "money", "window", "hold"),
+    "release": ("generation", "money", "window", "breaker", "hold"),
     "judge": ("generation", "breaker"),
-    "load": ("generation", "window"),
+    "load": ("generation", "money", "window"),
+    "use": (),
 }
 
 

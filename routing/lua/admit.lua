@@ -23,40 +23,50 @@ if held and held ~= "settled" then
   end
 end
 
-local read = {}
-local function budget_of(line)
-  local name, limit, window, idle = line[1], line[2], line[3], line[4]
-  local start = window > 0 and math.floor(now / window) * window or 0
-  if window > 0 then name = name .. "@" .. whole(start / 1000) end
-  if not read[name] then
-    local known = redis.call("HMGET", root .. "budget:" .. name, "spent", "held", "limit")
-    read[name] = {
-      name = name, limit = limit, idle = idle, ends = window > 0 and start + window or 0, is_new = not known[2],
-      spent = tonumber(known[1]) or 0, held = tonumber(known[2]) or 0, is_same = tonumber(known[3]) == limit,
-    }
+local known = {}
+
+-- The budgets of a list of lines, as they stand; each is read once
+local function budgets_of(lines)
+  local budgets, missing, names = {}, {}, {}
+  for place, line in ipairs(lines) do
+    local name, window = line[1], line[3]
+    local start = window > 0 and math.floor(now / window) * window or 0
+    if window > 0 then name = name .. "@" .. whole(start / 1000) end
+    if not known[name] then
+      known[name] = {name = name, limit = line[2], ends = window > 0 and start + window or 0, idle = line[4]}
+      names[#names + 1] = name
+      missing[#missing + 1] = known[name]
+    end
+    budgets[place] = known[name]
   end
-  return read[name]
+  for place, money in ipairs(read_money(root, names)) do
+    missing[place].is_new = not money
+    missing[place].money = money or no_money()
+  end
+  return budgets
 end
 
-local function each_budget(one, visit)
-  for _, lines in ipairs({ask.budgets, one.budgets}) do
-    for _, line in ipairs(lines) do visit(budget_of(line)) end
+local function above(one)
+  local lines = {}
+  for _, list in ipairs({ask.budgets, one.budgets}) do
+    for _, line in ipairs(list) do lines[#lines + 1] = line end
   end
+  return budgets_of(lines)
 end
 
 -- "budget": what is spent leaves no room; "held": room may come back when other calls settle for less
 local function money_refusal(one)
   local reason, wait, short = nil, -1, ""
   if one.amount == 0 then return nil end
-  each_budget(one, function(budget)
+  for _, budget in ipairs(one.above) do
     -- subtracted, because a sum past 2^53 would be rounded
-    local left = budget.limit - budget.spent
+    local left = budget.limit - budget.money.spent
     local is_spent = one.amount > left
-    if (is_spent and reason ~= "budget") or (not reason and one.amount > left - budget.held) then
+    if (is_spent and reason ~= "budget") or (not reason and one.amount > left - budget.money.held) then
       reason, short = is_spent and "budget" or "held", budget.name
       wait = budget.ends > 0 and budget.ends - now or -1
     end
-  end)
+  end
   return reason, wait, short
 end
 
@@ -78,6 +88,7 @@ local function refusal_of(one)
     local reason, wait = breaker_refusal(breaker, now)
     if reason then return reason, wait, place == 1 and one.provider or one.candidate end
   end
+  one.above = above(one)
   local reason, wait, short = money_refusal(one)
   if reason then return reason, wait, short end
   one.windows = windows_of(one, one.breakers[2])
@@ -97,20 +108,16 @@ local function refusal_of(one)
 end
 
 local function hold_money(one)
-  local names = {}
-  each_budget(one, function(budget)
-    local key = root .. "budget:" .. budget.name
-    redis.call("HSET", key, "held", whole(budget.held + one.amount))
-    if not budget.is_same then redis.call("HSET", key, "limit", whole(budget.limit)) end
-    if budget.idle > 0 then
-      redis.call("PEXPIRE", key, budget.idle)
-    elseif budget.is_new then
-      -- kept a day beyond its end, for calls that settle late and for whoever looks back
-      if budget.ends > 0 then redis.call("PEXPIREAT", key, budget.ends + 86400000) end
-      redis.call("ZADD", root .. "budgets", budget.ends > 0 and budget.ends or "+inf", budget.name)
+  local names, lines = {}, {}
+  for place, budget in ipairs(one.above) do
+    budget.money.held, budget.money.limit = budget.money.held + one.amount, budget.limit
+    names[place] = budget.name
+    lines[2 * place - 1], lines[2 * place] = budget.name, budget.money
+    if budget.is_new or budget.idle > 0 then
+      keep_money(root, budget.name, now, budget.ends, budget.idle, budget.is_new)
     end
-    names[#names + 1] = budget.name
-  end)
+  end
+  write_money(root, lines)
   return names
 end
 

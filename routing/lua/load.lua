@@ -1,6 +1,6 @@
 -- Counters of a generation that nobody uses yet, as the ledger knows them.
 -- KEYS[1] prefix
--- ARGV[1] JSON: generation; span (ms that a window counts);
+-- ARGV[1] JSON: generation; now (Unix ms); span (ms that a window counts);
 --   spent [[budget, nano-dollars, ends (Unix ms, 0 = never), idle ms or 0]…];
 --   holds [{attempt, at (admitted, Unix ms), provider, candidate, amount, tokens, slot_until (Unix ms),
 --     budgets [[name, ends, idle]…]}…]: attempts that are open;
@@ -10,21 +10,15 @@
 local ask = cjson.decode(ARGV[1])
 local root = KEYS[1] .. ":counters:" .. ask.generation .. ":"
 
-local function open_budget(name, ends, idle)
-  local key = root .. "budget:" .. name
-  redis.call("HSETNX", key, "held", 0)
-  if idle > 0 then
-    redis.call("PEXPIRE", key, idle)
-  else
-    if ends > 0 then redis.call("PEXPIREAT", key, ends + 86400000) end
-    redis.call("ZADD", root .. "budgets", ends > 0 and ends or "+inf", name)
-  end
-  return key
+local function add(name, ends, idle, spent, held)
+  local money = read_money(root, {name})[1]
+  keep_money(root, name, ask.now, ends, idle, not money)
+  money = money or no_money()
+  money.spent, money.held = money.spent + spent, money.held + held
+  write_money(root, {name, money})
 end
 
-for _, line in ipairs(ask.spent) do
-  redis.call("HINCRBY", open_budget(line[1], line[3], line[4]), "spent", line[2])
-end
+for _, line in ipairs(ask.spent) do add(line[1], line[3], line[4], line[2], 0) end
 for _, line in ipairs(ask.calls) do
   local window = open_window(root .. "window:" .. line[1], line[2], ask.span)
   count(window, window.bucket, 1, line[3])
@@ -33,7 +27,7 @@ end
 for _, one in ipairs(ask.holds) do
   local names = {}
   for _, line in ipairs(one.budgets) do
-    redis.call("HINCRBY", open_budget(line[1], line[2], line[3]), "held", one.amount)
+    add(line[1], line[2], line[3], 0, one.amount)
     names[#names + 1] = line[1]
   end
   redis.call("ZADD", root .. "slots:" .. one.provider, one.slot_until, one.attempt)

@@ -13,11 +13,16 @@ local held = redis.call("GET", root .. "hold:" .. ask.attempt)
 if held == "settled" then return {"again"} end
 if not held then
   if ask.generation ~= generation then return {"counted"} end
-  for _, name in ipairs(ask.budgets) do
-    local key = root .. "budget:" .. name
-    redis.call("HINCRBY", key, "spent", ask.amount)
-    if string.find(name, "@", 1, true) and redis.call("PTTL", key) < 0 then redis.call("PEXPIRE", key, 172800000) end
+  local lines = {}
+  for place, money in ipairs(read_money(root, ask.budgets)) do
+    local name = ask.budgets[place]
+    -- a window that was lost altogether; the two days are longer than any
+    if not money and string.find(name, "@", 1, true) then keep_money(root, name, now, 0, 172800000, true) end
+    money = money or no_money()
+    money.spent = money.spent + ask.amount
+    lines[2 * place - 1], lines[2 * place] = name, money
   end
+  write_money(root, lines)
   close_hold(root, ask.attempt)
   return {"added"}
 end

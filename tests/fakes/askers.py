@@ -16,7 +16,7 @@ from ledger.runs import NewRun, NewStep
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, StepStatus
 from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used, as_values
-from routing.budget import Budget
+from routing.budget import Budget, read
 from routing.script import Scripts
 from tests.fakes.asks import CLOCK
 
@@ -68,12 +68,13 @@ class Spree:
 def spend_all(redis_url: str, budget: Budget, cost: int) -> Spree:
     """Call until the budget is spent, each call for less than it held."""
     gate = standing(redis_url)
-    key = f"{gate.scripts.root('1')}budget:{budget.name}"
+    key = f"{gate.scripts.root('1')}money"
     calls = worst = 0
     while True:
         answer = gate.admit(Ask(new_id(), (place(),), (budget,)))
         if isinstance(answer, Admitted):
-            worst = max(worst, sum(int(part or 0) for part in gate.scripts.client.hmget(key, "spent", "held")))
+            state = read(budget.name, gate.scripts.client.hget(key, budget.name) or "")
+            worst = max(worst, state.spent + state.held)
             gate.settle(answer.attempt, Used(cost))
             calls += 1
         elif answer.reasons[0].reason is Reason.BUDGET:

@@ -6,6 +6,7 @@ from typing import Any
 import redis
 
 from goblin import kv
+from routing import budget
 from routing.script import Scripts
 from tests.fakes.admission import Twin
 
@@ -88,8 +89,8 @@ class Both:
         """Both hold the same counts."""
         root = f"{self.scripts.prefix}:counters:1:"
         for name, known in self.twin.budgets.items():
-            fields = self.client.hgetall(f"{root}budget:{name}")
-            assert (int(fields.get("spent", 0)), int(fields.get("held", 0))) == (known.spent, known.held), name
+            state = budget.read(name, self.client.hget(f"{root}money", name) or "")
+            assert (state.spent, state.held) == (known.spent, known.held), name
         assert set(self.client.zrange(f"{root}holds", 0, -1)) == set(self.twin.records)
         for name in self.twin.windows:
             if fields := self.client.hgetall(f"{root}window:{name}"):

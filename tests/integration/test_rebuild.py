@@ -1,14 +1,16 @@
 """Redis loses everything, workers die between two writes: the counters are made true, and nothing is spent twice."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 import redis
 
 from goblin import kv
 from goblin.clock import new_id
+from goblin.errors import Unavailable
 from ledger import attempts, holds, keys, runs
 from ledger.attempts import Charge, Ending
 from ledger.holds import Outdated
@@ -150,6 +152,24 @@ def test_an_attempt_that_opens_during_a_rebuild_waits_and_is_refused(
         assert not truth.holds
     with pytest.raises(Outdated):
         opening.result(30)
+
+
+def test_counters_that_were_lost_while_they_were_loaded_are_not_used(
+    ledger: Ledger, rebuild: Rebuild, client: redis.Redis
+) -> None:
+    class Emptied(Scripts):
+        """A Redis that is emptied just before the counters are taken into use."""
+
+        def run(self, verb: str, *values: Mapping[str, Any]) -> list[Any]:
+            if verb == "use":
+                client.flushdb()
+            return super().run(verb, *values)
+
+    unlucky = Emptied(client)
+    with pytest.raises(Unavailable):
+        Rebuild(ledger, unlucky).rebuild()
+    assert Admission(unlucky).generation() is None
+    assert getattr(rebuild.go(), "is_rebuilt", False)
 
 
 def test_calls_of_the_last_minute_still_count_after_a_rebuild(

@@ -1,5 +1,5 @@
 -- What an admitted attempt holds: a record hold:<attempt>, a place in the index `holds` (score: admitted at, ms), and
--- `held` in every budget that the record names. A settled one leaves the word "settled" behind for a while.
+-- `held` in every budget that the record names (part money). A settled one leaves the word "settled" behind for a while.
 local MEMORY = 600000 -- ms; longer than any second settling of the same attempt may come late
 
 local function close_hold(root, attempt)
@@ -11,18 +11,20 @@ end
 local function give_back(root, attempt, record, amount)
   local alerts = {}
   local hold = tonumber(record.amount)
-  for _, name in ipairs(record.budgets) do
-    local key = root .. "budget:" .. name
-    local known = redis.call("HMGET", key, "held", "spent", "limit", "alerted")
-    if known[1] then -- a window that is over is not brought back
-      local spent, limit = (tonumber(known[2]) or 0) + amount, tonumber(known[3])
-      redis.call("HSET", key, "held", whole(tonumber(known[1]) - hold), "spent", whole(spent))
-      if amount > 0 and limit and spent >= 0.8 * limit and known[4] ~= known[3] then
-        redis.call("HSET", key, "alerted", known[3])
+  local lines = {}
+  for place, money in ipairs(read_money(root, record.budgets)) do
+    local name = record.budgets[place]
+    if money then -- what was forgotten is not brought back
+      money.held, money.spent = money.held - hold, money.spent + amount
+      if amount > 0 and money.limit >= 0 and money.spent >= 0.8 * money.limit and money.alerted ~= money.limit then
+        money.alerted = money.limit
         alerts[#alerts + 1] = name
       end
+      lines[#lines + 1] = name
+      lines[#lines + 1] = money
     end
   end
+  write_money(root, lines)
   if record.has_slot then redis.call("ZREM", root .. "slots:" .. record.provider, attempt) end
   close_hold(root, attempt)
   return alerts

@@ -1,0 +1,51 @@
+-- The budgets of a generation: hash `money`, field = budget, value "spent held limit alerted" in nano-dollars (-1 = none).
+-- `alerted` is the limit of which 80 % were once reported. Sorted set `budgets`: those shown to people, scored by the end
+-- of their window (Unix ms); sorted set `idle`: those that the ledger can count anew, scored by when to forget them.
+local KEPT = 86400000 -- ms that a window is kept beyond its end: for calls that settle late and for whoever looks back
+
+-- RETURNS one value or false for every name
+local function read_money(root, names)
+  if #names == 0 then return {} end
+  local found = redis.call("HMGET", root .. "money", unpack(names))
+  for place, text in ipairs(found) do
+    if text then
+      local spent, held, limit, alerted = string.match(text, "^(%S+) (%S+) (%S+) (%S+)$")
+      found[place] = {
+        spent = tonumber(spent), held = tonumber(held), limit = tonumber(limit), alerted = tonumber(alerted),
+      }
+    end
+  end
+  return found
+end
+
+local function no_money()
+  return {spent = 0, held = 0, limit = -1, alerted = -1}
+end
+
+-- Lines are name, value, name, value, …
+local function write_money(root, lines)
+  if #lines == 0 then return end
+  for place = 2, #lines, 2 do
+    local one = lines[place]
+    lines[place] = whole(one.spent) .. " " .. whole(one.held) .. " " .. whole(one.limit) .. " " .. whole(one.alerted)
+  end
+  redis.call("HSET", root .. "money", unpack(lines))
+end
+
+-- A counter that is used: `ends` of its window (Unix ms, 0 = never), `idle` ms after which it may be forgotten (0 = never)
+local function keep_money(root, name, now, ends, idle, is_new)
+  if idle > 0 then
+    redis.call("ZADD", root .. "idle", now + idle, name)
+  elseif is_new then
+    redis.call("ZADD", root .. "budgets", ends > 0 and ends or "+inf", name)
+  end
+  if not is_new then return end
+  -- whoever adds one forgets some: the hash stays as large as what is in use
+  for kind, before in pairs({budgets = now - KEPT, idle = now}) do
+    local over = redis.call("ZRANGEBYSCORE", root .. kind, "-inf", before, "LIMIT", 0, 10)
+    if #over > 0 then
+      redis.call("HDEL", root .. "money", unpack(over))
+      redis.call("ZREM", root .. kind, unpack(over))
+    end
+  end
+end
