@@ -54,7 +54,7 @@ class Flower:
         assert self.of_run(run) == rows
 
     def states(self, run: object) -> list[str]:
-        return sorted(row["state"] for row in self.tasks() if str(run) in row["args"])
+        return sorted(row["state"] for row in self.tasks() if str(run) in str(row["args"]))
 
     def queues(self) -> dict[str, int]:
         shown = self.client.get("/api/queues/length").raise_for_status().json()
@@ -132,7 +132,7 @@ def test_failed_and_skipped_steps_look_so_and_tell_why_in_plain_words(flower: Fl
             "step 3": ("chat @ good", "SUCCESS"),
         },
     )
-    [failed] = [row for row in flower.tasks(state="FAILURE") if str(run) in row["args"]]
+    [failed] = [row for row in flower.tasks(state="FAILURE") if str(run) in str(row["args"])]
     step = place.one("select error from steps where run_id = %s and idx = 0", run)
     assert step is not None
     assert failed["exception"] == step.error["message"]
@@ -168,7 +168,7 @@ def test_names_stay_few_however_many_runs_there_are(flower: Flower) -> None:
     for run in runs:
         place.finished(run)
         flower.until(lambda run=run: {state for _, state in flower.of_run(run).values()} == {"SUCCESS"})
-    names = {row["name"] for row in flower.tasks() if any(str(run) in row["args"] for run in runs)}
+    names = {row["name"] for row in flower.tasks() if any(str(run) in str(row["args"]) for run in runs)}
     assert names == {"plan @ good", "review @ good"}
 
 
