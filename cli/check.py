@@ -33,6 +33,7 @@ def check(
     show.put(f"database   {'DATABASE_URL' if settings.database_url else 'embedded PostgreSQL'}")
     show.put(f"redis      {'REDIS_URL' if settings.redis_url else 'embedded Valkey'}")
     show.put(f"data       {settings.home.expanduser()}")
+    show.put(f"catalog    {_catalog(settings)}")
     routing = settings.routing
     show.put(f"budgets    ${routing.budget_hourly} an hour, ${routing.budget_daily} a day")
     weights = " ".join(f"{name} {value}" for name, value in routing.weights.model_dump().items())
@@ -44,15 +45,29 @@ def check(
 
 
 def as_value(settings: "Settings", known: "Iterable[Provider]", source: str) -> dict[str, Any]:
+    from providers.row import own_rows, rows
+
     return {
         "settings": source,
         "database": "configured" if settings.database_url else "embedded",
         "redis": "configured" if settings.redis_url else "embedded",
         "home": str(settings.home.expanduser()),
+        "catalog": {"shipped": len(rows()), "own": sorted(own_rows(settings.catalog) if settings.catalog else ())},
         "routing": settings.routing.model_dump(mode="json"),
         "providers": {one.id: one.why_not() or "ready" for one in known},
         "goblins": {name: goblin.model_dump(exclude={"instructions"}) for name, goblin in settings.goblins.items()},
     }
+
+
+def _catalog(settings: "Settings") -> str:
+    from providers.row import own_rows, rows
+
+    shipped = rows()
+    if settings.catalog is None:
+        return f"{len(shipped)} providers shipped"
+    own = own_rows(settings.catalog)
+    replaced = f" ({len(own.keys() & shipped.keys())} in place of shipped ones)" if own.keys() & shipped.keys() else ""
+    return f"{len(shipped)} providers shipped, {len(own)} of your own in {settings.catalog}{replaced}"
 
 
 def _put_providers(known: "Iterable[Provider]") -> None:

@@ -24,10 +24,10 @@ for _command in (
     runs.cancel,
     runs.explain,
     runs.costs,
-    providers.providers,
     check.check,
 ):
     app.command()(_command)
+app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
 for _process in (processes.api, processes.worker, processes.beat, processes.flower, processes.migrate):
     app.command(rich_help_panel="Processes of a deployment")(_process)

@@ -5,18 +5,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import trial
+
 if TYPE_CHECKING:
     from goblin.settings import Settings
     from providers.provider import Provider
 
 LISTED = 3  # models named in the table
+ASKED_S = 3.0  # that a provider has for its list of models
+
+app = typer.Typer(help="Who could be asked, at which price; and one real call.", invoke_without_command=True)
+app.command("test")(trial.trial)
 
 
+@app.callback()
 def providers(
+    context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Also those that lack a key or are switched off.")] = False,
+    reach: Annotated[bool, typer.Option("--reach", help="Ask those that are ready for their models: free.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All, with all their models.")] = False,
 ) -> None:
-    """List providers: key, reach, models, prices, and health if an API is running."""
+    """List providers: key, reach, models, prices, and health if an API is running; or make one real call (`test`)."""
+    if context.invoked_subcommand is not None:
+        return
     from cli import show
     from goblin.settings import environment, load
     from providers import registry
@@ -25,17 +36,46 @@ def providers(
     settings = load()
     known = refresh(registry.load(settings, environment())).providers.values()
     health = _health(settings)
+    reached = _reached(known) if reach else {}
     if as_json:
-        show.put_json([as_value(one, health.get(one.id)) for one in known])
+        show.put_json([as_value(one, health.get(one.id), reached.get(one.id)) for one in known])
         return
-    shown = [one for one in known if every or one.ready]
-    columns = ("id", "key", "ready", "models", ">USD/M in", ">USD/M out", ">latency", ">success")
-    show.put_table(columns, [_row(one, health.get(one.id, {})) for one in shown])
-    if hidden := len(known) - len(shown):
-        show.say(f"{hidden} more are not ready: `goblin providers --all` lists them with what they lack")
+    ready = [one for one in known if one.ready]
+    lacking = [one for one in known if not one.ready]
+    columns = ["id", "key", "ready", "models", ">USD/M in", ">USD/M out", ">latency", ">success"]
+    table = [_row(one, health.get(one.id, {})) for one in ready]
+    if reach:
+        columns.append("reached")
+        table = [(*row, reached[one.id]) for one, row in zip(ready, table, strict=True)]
+    show.put_table(columns, table)
+    if every:
+        show.put()
+        show.put_table(("not ready", "name", "why"), [(one.id, one.name, one.why_not()) for one in lacking])
+    elif lacking:
+        show.say(f"{len(lacking)} more are not ready: `goblin providers --all` lists them with what they lack")
 
 
-def as_value(provider: "Provider", health: Mapping[str, Any] | None) -> dict[str, Any]:
+def _reached(known: "Iterable[Provider]") -> dict[str, str]:
+    """What each that is ready said when it was asked for its models, all at once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    ready = [one for one in known if one.ready]
+    with ThreadPoolExecutor(max_workers=max(len(ready), 1)) as pool:
+        return dict(zip((one.id for one in ready), pool.map(_ask, ready), strict=True))
+
+
+def _ask(provider: "Provider") -> str:
+    from providers.discover import list_models
+    from providers.errors import ProviderFault
+
+    try:
+        names = list_models(provider, ASKED_S)
+    except ProviderFault as fault:
+        return f"no: {fault.message}"
+    return "has no list" if names is None else "yes"
+
+
+def as_value(provider: "Provider", health: Mapping[str, Any] | None, reached: str | None = None) -> dict[str, Any]:
     models = [
         {
             "id": model.id,
@@ -57,6 +97,7 @@ def as_value(provider: "Provider", health: Mapping[str, Any] | None) -> dict[str
         "ready": provider.ready,
         "reason": provider.why_not(),
         "base_url": provider.base_url,
+        "reached": reached,
         "models": models,
         "health": health,
     }
@@ -68,7 +109,7 @@ def _row(provider: "Provider", health: Mapping[str, Any]) -> tuple[object, ...]:
     more = len(provider.models) - LISTED
     key = "yes" if provider.key else "no" if provider.needs_key else "not needed"
     return (
-        *(provider.id, key, "yes" if provider.ready else provider.why_not()),
+        *(provider.id, key, "yes" if prices else "no price: set one in goblin.toml"),
         names + (f" +{more}" if more > 0 else ""),
         *(_range(price.input for price in prices), _range(price.output for price in prices)),
         f"{health['latency']:.2f} s" if health else "",

@@ -21,7 +21,7 @@ from goblin.errors import ConfigError
 from goblin.money import MOST, from_usd
 
 TaskClass = Literal["fast", "reasoning"]
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
+NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ENVIRONMENT = {
     "DATABASE_URL": ("database_url",),
@@ -245,7 +245,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
 
 def _check_names(settings: Settings) -> None:
     for name in (*settings.goblins, *settings.providers):
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot be a name: use at most 30 letters, digits, _ and -")
     url = settings.database_url.get_secret_value() if settings.database_url else "postgresql:"
     if not url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):

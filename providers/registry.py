@@ -19,12 +19,11 @@ from goblin.settings import ModelSettings, ProviderSettings, Settings, TaskClass
 from providers import price
 from providers.name import nearest
 from providers.provider import Deadlines, Model, Prior, Provider
-from providers.row import DialectName, ModelRow, Row, rows
+from providers.row import PLACEHOLDER, DialectName, ModelRow, Row, rows
 from providers.wire.spoken import NEEDS, SPOKEN
 
 __all__ = ["Deadlines", "Model", "Prior", "Provider", "Registry", "load"]
 
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _SENDABLE = re.compile(r"[!-~]+")
 _KEYED = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4")
 _EITHER: frozenset[TaskClass] = frozenset(("fast", "reasoning"))
@@ -181,7 +180,7 @@ def _fill(row: Row, said: ProviderSettings, environ: Mapping[str, str]) -> tuple
 
 
 def _filled(path: str | None, values: Mapping[str, str]) -> str | None:
-    return None if path is None else _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), path)
+    return None if path is None else PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), path)
 
 
 def _base_url(

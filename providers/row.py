@@ -1,5 +1,6 @@
 """The catalog: one TOML file per provider, its name the provider's id. Reads and checks; its README explains."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from goblin.errors import ConfigError
-from goblin.settings import TaskClass
+from goblin.settings import NAME, TaskClass
 from providers.errors import ANSWERED
 from providers.name import nearest
 from providers.wire.complaint import Rule
@@ -21,6 +22,7 @@ DialectName = Literal[
 ]
 Auth = Literal["bearer", "bearer-optional", "x-api-key", "x-goog-api-key", "api-key", "none", "sigv4"]
 Usd = str | float
+PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 class Part(BaseModel):
@@ -151,6 +153,10 @@ class Row(Part):
     def is_discovered(self) -> bool:
         return self.local if self.discover is None else self.discover
 
+    def placeholders(self) -> set[str]:
+        paths = (self.chat_path, self.stream_path, self.models_path, self.embeddings_path, self.rerank_path)
+        return {name for text in (self.base_url, *paths) if text for name in PLACEHOLDER.findall(text)}
+
     def model(self, model_id: str) -> ModelRow | None:
         return next((model for model in self.models if model.id == model_id), None)
 
@@ -160,12 +166,24 @@ def rows(folder: Path | None = None) -> Mapping[str, Row]:
 
     Raises ConfigError with the file, the key and the nearest known key.
     """
-    if folder is None:
-        return _shipped()
+    return {**_shipped(), **own_rows(folder)} if folder is not None else _shipped()
+
+
+def own_rows(folder: Path) -> Mapping[str, Row]:
+    """The operator's own files alone. Raises ConfigError."""
     folder = folder.expanduser()
     if not folder.is_dir():
         raise ConfigError(f"catalog = {str(folder)!r} is not a folder")
-    return {**_shipped(), **{path.stem: parse(path.read_text(), str(path)) for path in sorted(folder.glob("*.toml"))}}
+    return {path.stem: _own(path) for path in sorted(folder.glob("*.toml"))}
+
+
+def _own(path: Path) -> Row:
+    if not NAME.fullmatch(path.stem):
+        raise ConfigError(f"{path} cannot name a provider: use at most 30 letters, digits, _ and -")
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text: {error}") from error
 
 
 @cache
@@ -191,6 +209,8 @@ def parse(content: str, place: str) -> Row:
             raise ConfigError(
                 f"{place}: errors.meaning {error_row.meaning!r} is unknown{nearest(error_row.meaning, ANSWERED)}"
             )
+    if gaps := sorted(row.placeholders() - row.needs.keys() - {"model"}):
+        raise ConfigError(f"{place}: {{{gaps[0]}}} in an address or path is not named in needs")
     return row
 
 

@@ -58,6 +58,39 @@ def test_providers_show_keys_models_and_prices(goblin: Goblin) -> None:
     assert mine["models"][0]["input_usd_mtok"] == "0.075"
 
 
+def test_those_that_are_not_ready_are_apart_and_counted(goblin: Goblin) -> None:
+    some = goblin("providers", OPENAI_API_KEY=SECRET)
+    assert "ai21" not in some.stdout
+    assert "more are not ready: `goblin providers --all`" in some.stderr
+    ready, lacking = goblin("providers", "--all", OPENAI_API_KEY=SECRET).stdout.split("\n\n")
+    assert any(line.startswith("openai ") for line in ready.splitlines())
+    row = next(line for line in lacking.splitlines() if line.startswith("ai21 "))
+    assert row.split("  ")[-1].strip() == "no key: set AI21_API_KEY"
+
+
+def test_a_provider_whose_models_have_no_price_says_so(goblin: Goblin) -> None:
+    row = next(
+        line for line in goblin("providers", BAICHUAN_API_KEY=SECRET).stdout.splitlines() if line.startswith("baichuan")
+    )
+    assert "no price: set one in goblin.toml" in row
+
+
+def test_ones_own_catalog_is_checked_and_counted(goblin: Goblin) -> None:
+    Path("mine").mkdir()
+    Path("goblin.toml").write_text("catalog = 'mine'\n")
+    row = Path("mine/acme.toml")
+    row.write_text('name = "Acme"\nbase_url = "https://acme.example/v1"\nkey_env = "ACME_KEY"\n')
+    shipped = len(json.loads(goblin("providers", "--json").stdout)) - 1
+    result = goblin("check", ACME_KEY=SECRET)
+    assert result.exit_code == 0
+    assert f"catalog    {shipped} providers shipped, 1 of your own in mine" in result.stdout
+    assert json.loads(goblin("check", "--json").stdout)["catalog"] == {"shipped": shipped, "own": ["acme"]}
+    row.write_text('name = "Acme"\nbase_url = "https://acme.example/v1"\nkey_evn = "ACME_KEY"\n')
+    result = goblin("check")
+    assert result.exit_code == 2
+    assert "acme.toml: unknown key key_evn; did you mean key_env" in result.stderr
+
+
 def test_health_comes_from_a_running_api(goblin: Goblin, api: object) -> None:
     health = {"latency": 0.25, "success_rate": 0.5, "cost_per_token": None}
     api.answer("GET", "/providers", (200, json.dumps({"providers": [{"id": "openai", "health": health}]})))  # type: ignore[attr-defined]

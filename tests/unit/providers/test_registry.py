@@ -225,6 +225,7 @@ def test_a_retired_model_is_no_longer_offered(tmp_path: Path) -> None:
         (ROW + "chat_pth = 'x'\n", "unknown key chat_pth; did you mean chat_path"),
         (ROW + '[[models]]\nid = "m"\nreasonin = true\n', "did you mean reasoning"),
         (ROW + 'dialect = "klingon"\n', "dialect"),
+        (ROW + 'chat_path = "/{account}/chat"\n', "account} in an address or path is not named in needs"),
         (ROW + 'errors = [{ meaning = "throtled" }]\n', "did you mean throttled"),
         ('name = "no address"\n', "base_url"),
         ("name = ", "not valid TOML"),
@@ -234,6 +235,21 @@ def test_a_catalog_file_that_is_wrong_says_where_and_what_was_meant(row: str, co
     with pytest.raises(ConfigError, match=complaint) as caught:
         parse(row, "mine.toml")
     assert "mine.toml" in caught.value.message
+
+
+@pytest.mark.parametrize(("name", "content"), [("no name.toml", ROW.encode()), ("mine.toml", b"name = '\xff'")])
+def test_a_catalog_file_that_cannot_be_a_provider_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=name):
+        load(Settings(catalog=tmp_path), {})
+
+
+def test_a_path_under_a_moved_address_has_its_gaps_filled(tmp_path: Path) -> None:
+    row = 'name = "M"\nbase_url = "https://x.example/{account}/v1"\nneeds = { account = ["MY_ACCOUNT"] }\n'
+    (tmp_path / "mine.toml").write_text(row)
+    said = {"mine": ProviderSettings(base_url="http://here:1")}
+    found = load(Settings(catalog=tmp_path, providers=said), {"MY_ACCOUNT": "a1"})
+    assert found.get("mine").base_url == "http://here:1/a1/v1"
 
 
 def test_a_catalog_that_is_no_folder_is_refused(tmp_path: Path) -> None:
