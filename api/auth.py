@@ -33,6 +33,8 @@ class Caller:
     """Whose runs these are; None while the API is open."""
 
     key_id: uuid.UUID | None
+    rpm: int | None = None  # submissions that the key may make in any minute
+    budget: int | None = None  # nano-dollars that its runs may cost together
 
 
 class Doors:
@@ -60,7 +62,7 @@ class Doors:
         key = await self._find(keys.digest(secret))
         if key is None:
             raise Unauthorized("this API key is not known, or was revoked")
-        return Caller(key.id)
+        return Caller(key.id, key.limits.rpm, key.limits.budget)
 
     async def _is_open(self) -> bool:
         if not self._has_keys and time.monotonic() - self._asked_at > _FRESH:

@@ -126,6 +126,7 @@ def start(request: StartRequest, house: HouseDep, caller: CallerDep) -> Started:
         input=request.payload.model_dump(include={"code", "language", "text"}, exclude_none=True),
         options=request.opts.as_options(),
         key_id=caller.key_id,
+        rpm=caller.rpm,
     )
     submitted = submit(house, order)
     provider, model = _first(house, step, order)

@@ -17,9 +17,12 @@ from goblin import kv
 from goblin.settings import Settings
 from ledger.session import Ledger
 from providers.registry import Registry
+from routing.admission import Admission
 from routing.health import Health
+from routing.knock import Knocks
 from routing.offers import Offers
 from routing.route import Router
+from routing.script import Scripts
 from workers.stream import Feed
 
 
@@ -34,6 +37,8 @@ class House:
     health: Health
     router: Router
     feed: Feed
+    knocks: Knocks
+    admission: Admission
     doors: Doors
     started_at: float  # on the monotonic clock
 
@@ -62,6 +67,8 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
             health=health,
             router=Router(offers, settings.routing, health),
             feed=Feed(client, settings.limits),
+            knocks=Knocks(client),
+            admission=Admission(Scripts(client)),
             doors=Doors(ledger, settings.server.host, environ.get(VARIABLE) or None),
             started_at=time.monotonic(),
         )

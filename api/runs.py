@@ -63,6 +63,7 @@ def submit_run(
             input=request.input.model_dump(exclude_none=True),
             options=request.options.as_value(),
             key_id=caller.key_id,
+            rpm=caller.rpm,
             idempotency_key=idempotency_key,
         ),
     )

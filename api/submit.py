@@ -43,6 +43,7 @@ class Order:
     input: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     key_id: uuid.UUID | None = None
+    rpm: int | None = None  # runs that the key may submit in any minute
     idempotency_key: str | None = None
 
 
@@ -64,12 +65,15 @@ def submit(house: House, order: Order) -> Submitted:
     """The run of an order.
 
     Raises a UsageError for what is wrong with it, Unservable when it is certain that nobody can serve a step, Conflict
-    for an idempotency key of another order, Unavailable when Postgres cannot be reached. Nothing is stored then.
+    for an idempotency key of another order, RateLimited for a key that submits too often, Unavailable when Postgres
+    cannot be reached. Nothing is stored then.
     """
     _check_size(order.input, house.settings.limits)
     plan = read(house, order.workflow, order.default_goblin)
     _check_options(house, order.options)
     _check_candidates(house, plan, order)
+    if order.key_id is not None and order.rpm is not None:
+        house.knocks.knock(order.key_id, order.rpm)
     submitted = runs.submit(
         house.ledger,
         NewRun(

@@ -1,21 +1,23 @@
 """What was used and what it cost, from the ledger's entries; and how much of each budget is left."""
 
-from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from api import present
-from api.auth import CallerDep
+from api.auth import Caller, CallerDep
 from api.deps import House, HouseDep
 from api.schemas import Usage, Usd
 from goblin import clock
-from goblin.errors import UsageError
+from goblin.errors import Unavailable, UsageError
 from goblin.money import from_usd, to_usd
 from ledger import spending
 from ledger.spending import GroupBy, Spent
 from providers.name import nearest
+from routing import budget
+from routing.budget import Budget, State
 
 router = APIRouter(tags=["money"])
 _ROWS = 10_000
@@ -42,13 +44,12 @@ class UsagePage(BaseModel):
 
 
 class BudgetOut(BaseModel):
-    name: str = Field(examples=["day"])
-    window: Literal["hour", "day"]
+    name: str = Field(examples=["all/day", "provider:openai/hour", "key"])
     limit_usd: Usd
     spent_usd: Usd
     held_usd: Usd = Field(description="the most that calls under way may still cost")
     remaining_usd: Usd
-    resets_at: datetime
+    resets_at: datetime | None = Field(None, description="when its window ends; a key's budget has none")
 
 
 class Budgets(BaseModel):
@@ -77,30 +78,47 @@ def get_usage(
 
 
 @router.get("/v1/budgets", summary="What is left of each budget")
-def get_budgets(house: HouseDep, _: CallerDep) -> Budgets:
-    """The budgets of the whole installation, whose windows are hours and days of UTC."""
-    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+def get_budgets(house: HouseDep, caller: CallerDep) -> Budgets:
+    """The budgets of the whole installation and of its providers, in hours and days of UTC, and that of the key."""
+    counted = {state.name: state for state in _counted(house)}
+    return Budgets(data=[_budget(one, counted.get(one.name)) for one in _above(house, caller)])
+
+
+def _counted(house: House) -> list[State]:
+    """As admission counts. Raises Unavailable while Redis is away or its counters are being rebuilt."""
+    if house.admission.generation() is None:
+        raise Unavailable("the counters of the budgets are being rebuilt", retry_after=2)
+    return house.admission.budgets()
+
+
+def _above(house: House, caller: Caller) -> list[Budget]:
     routing = house.settings.routing
-    return Budgets(
-        data=[
-            _budget(house, "hour", routing.budget_hourly, hour, timedelta(hours=1)),
-            _budget(house, "day", routing.budget_daily, hour.replace(hour=0), timedelta(days=1)),
-        ]
-    )
+    found = [
+        budget.everything("hour", from_usd(routing.budget_hourly)),
+        budget.everything("day", from_usd(routing.budget_daily)),
+    ]
+    for name, said in house.settings.providers.items():
+        limits: tuple[tuple[budget.Period, str | float | None], ...] = (
+            ("hour", said.budget_hourly),
+            ("day", said.budget_daily),
+        )
+        found += [budget.of_provider(name, period, from_usd(usd)) for period, usd in limits if usd is not None]
+    if caller.key_id is not None and caller.budget is not None:
+        found.append(budget.of_key(caller.key_id, caller.budget))
+    return found
 
 
-def _budget(
-    house: House, window: Literal["hour", "day"], limit_usd: str | float, since: datetime, length: timedelta
-) -> BudgetOut:
-    limit, taken = from_usd(limit_usd), spending.taken(house.ledger, since)
+def _budget(one: Budget, state: State | None) -> BudgetOut:
+    spent, held = (state.spent, state.held) if state else (0, 0)
+    window_s = one.window_ms // 1000
+    now = int(clock.now().timestamp())
     return BudgetOut(
-        name=window,
-        window=window,
-        limit_usd=to_usd(limit),
-        spent_usd=to_usd(taken.spent),
-        held_usd=to_usd(taken.held),
-        remaining_usd=to_usd(max(limit - taken.spent - taken.held, 0)),
-        resets_at=since + length,
+        name="key" if one.name.startswith("key:") else one.name,
+        limit_usd=to_usd(one.limit),
+        spent_usd=to_usd(spent),
+        held_usd=to_usd(held),
+        remaining_usd=to_usd(max(one.limit - spent - held, 0)),
+        resets_at=datetime.fromtimestamp((now // window_s + 1) * window_s, UTC) if window_s else None,
     )
 
 

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from goblin.errors import UsageError
+from goblin.money import from_usd, to_usd
+
 if TYPE_CHECKING:
+    from ledger.keys import ApiKey
     from ledger.session import Ledger
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
@@ -15,13 +19,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="As data.")]
 
 
 @app.command()
-def create(name: Name, as_json: AsJson = False) -> None:
+def create(
+    name: Name,
+    budget: Annotated[str | None, typer.Option(help="USD that all its runs may cost together.")] = None,
+    rpm: Annotated[int | None, typer.Option(min=1, help="Runs that it may submit in any minute.")] = None,
+    weight: Annotated[float, typer.Option(min=0.01, max=100, help="Its share of the turns where keys wait.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
     """Create a key and print its secret: the only time that it is shown."""
     from cli import show
     from ledger import keys
 
     with _ledger() as ledger:
-        secret = keys.create(ledger, name)
+        secret = keys.create(ledger, name, keys.Limits(_amount(budget), rpm, weight))
     if as_json:
         show.put_json({"name": name, "secret": secret})
     else:
@@ -38,13 +48,20 @@ def list_(as_json: AsJson = False) -> None:
     with _ledger() as ledger:
         found = keys.all_keys(ledger)
     if as_json:
-        show.put_json([{"name": one.name, "created_at": one.created_at, "revoked_at": one.revoked_at} for one in found])
+        show.put_json([_as_value(one) for one in found])
         return
     rows = [
-        (one.name, f"{one.created_at:%Y-%m-%d %H:%M}", f"{one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "")
+        (
+            one.name,
+            "" if one.limits.budget is None else f"${to_usd(one.limits.budget)}",
+            "" if one.limits.rpm is None else str(one.limits.rpm),
+            f"{one.limits.weight:g}",
+            f"{one.created_at:%Y-%m-%d %H:%M}",
+            f"{one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "",
+        )
         for one in found
     ]
-    show.put_table(("key", "created (UTC)", "revoked (UTC)"), rows)
+    show.put_table(("key", "budget", "runs/min", "weight", "created (UTC)", "revoked (UTC)"), rows)
 
 
 @app.command()
@@ -56,6 +73,25 @@ def revoke(name: Name) -> None:
     with _ledger() as ledger:
         keys.revoke(ledger, name)
     show.put(f"the key {name} is revoked")
+
+
+def _amount(usd: str | None) -> int | None:
+    try:
+        return None if usd is None else from_usd(usd)
+    except ValueError as error:
+        raise UsageError(f"--budget {usd!r} is not an amount in USD: write it like 12.50") from error
+
+
+def _as_value(key: "ApiKey") -> dict[str, object]:
+    budget = key.limits.budget
+    return {
+        "name": key.name,
+        "budget_usd": None if budget is None else to_usd(budget),
+        "rpm": key.limits.rpm,
+        "weight": key.limits.weight,
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at,
+    }
 
 
 @contextmanager

@@ -45,6 +45,8 @@ class Look:
     input: Mapping[str, Any]
     options: Mapping[str, Any]
     key_id: uuid.UUID | None
+    key_budget: int | None  # nano-dollars; None: no limit
+    key_weight: float
     status: StepStatus
     output: str | None
     error: Mapping[str, Any] | None
@@ -125,6 +127,8 @@ def look(ledger: Ledger, run: uuid.UUID, idx: int) -> Look | None:
         input=row.input,
         options=row.options,
         key_id=row.key_id,
+        key_budget=row.key_budget,
+        key_weight=row.key_weight,
         status=StepStatus(row.status),
         output=row.output,
         error=row.error,

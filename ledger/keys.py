@@ -5,6 +5,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import exists, select
 
@@ -17,17 +18,38 @@ _PREFIX = "gob_"
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a key may do. `budget` in nano-dollars for its whole life, `rpm` submissions in any minute; None: no limit.
+
+    `weight` is its share of the turns where keys wait for the same capacity.
+    """
+
+    budget: int | None = None
+    rpm: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     id: uuid.UUID
     name: str
     created_at: datetime
     revoked_at: datetime | None
+    limits: Limits
 
 
-def create(ledger: Ledger, name: str) -> str:
+def create(ledger: Ledger, name: str, limits: Limits = Limits()) -> str:
     """A new secret for `name`; nobody can read it again. Raises Conflict when the name is taken."""
     secret = _PREFIX + secrets.token_urlsafe(32)
-    if not ledger.run("keys.create", id=new_id(), name=name, digest=digest(secret)):
+    if not ledger.run(
+        "keys.create",
+        id=new_id(),
+        name=name,
+        digest=digest(secret),
+        budget=limits.budget,
+        rpm=limits.rpm,
+        weight=limits.weight,
+    ):
         raise Conflict(f"there is a key named {name!r} already; revoked names stay taken")
     return secret
 
@@ -46,11 +68,11 @@ def revoke(ledger: Ledger, name: str) -> None:
 def find(ledger: Ledger, secret_digest: bytes) -> ApiKey | None:
     """The key in use whose secret has this digest."""
     rows = ledger.read(_KEYS.where(Key.digest == secret_digest, Key.revoked_at.is_(None)))
-    return ApiKey(*rows[0]) if rows else None
+    return _key(rows[0]) if rows else None
 
 
 def all_keys(ledger: Ledger) -> list[ApiKey]:
-    return [ApiKey(*row) for row in ledger.read(_KEYS.order_by(Key.created_at))]
+    return [_key(row) for row in ledger.read(_KEYS.order_by(Key.created_at))]
 
 
 def any_exist(ledger: Ledger) -> bool:
@@ -63,4 +85,9 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-_KEYS = select(Key.id, Key.name, Key.created_at, Key.revoked_at)
+def _key(row: Any) -> ApiKey:
+    limits = Limits(row.budget_nanousd, row.rpm, row.weight)
+    return ApiKey(row.id, row.name, row.created_at, row.revoked_at, limits)
+
+
+_KEYS = select(Key.id, Key.name, Key.created_at, Key.revoked_at, Key.budget_nanousd, Key.rpm, Key.weight)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -43,13 +44,16 @@ class Table(DeclarativeBase):
 
 
 class Key(Table):
-    """An API key; only its digest is kept."""
+    """An API key; only its digest is kept. A limit that is null is none; `weight` counts where keys wait."""
 
     __tablename__ = "keys"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     digest: Mapped[bytes] = mapped_column(BYTEA, unique=True)
+    budget_nanousd: Mapped[int | None] = mapped_column(BigInteger)
+    rpm: Mapped[int | None]
+    weight: Mapped[float] = mapped_column(Double, server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     revoked_at: Mapped[datetime | None]
 

@@ -1,4 +1,4 @@
-"""Where the money went: entries summed for their owner, and what the budgets' windows have taken so far."""
+"""Where the money went: entries summed for their owner."""
 
 import uuid
 from collections.abc import Sequence
@@ -10,9 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, cast, func, literal, select
 from sqlalchemy.types import Date
 
-from ledger.models import Attempt, Entry, Key
+from ledger.models import Entry, Key
 from ledger.session import Ledger
-from ledger.states import AttemptStatus
 from ledger.views import TOKEN_SUMS, Tokens
 
 
@@ -33,14 +32,6 @@ class Spent:
     tokens: Tokens
     nanousd: int
     estimated_nanousd: int
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Nano-dollars of a budget's window: paid, and held for calls that are under way."""
-
-    spent: int
-    held: int
 
 
 def usage(
@@ -71,14 +62,6 @@ def usage(
     if until is not None:
         query = query.where(Entry.created_at < until)
     return [_spent(tuple(row), len(groups)) for row in ledger.read(query)]
-
-
-def taken(ledger: Ledger, since: datetime) -> Taken:
-    """What the whole installation has paid since a moment, and what calls under way may still cost."""
-    spent = select(func.coalesce(func.sum(Entry.amount_nanousd), 0)).where(Entry.created_at >= since)
-    held = select(func.coalesce(func.sum(Attempt.hold_nanousd), 0)).where(Attempt.status == AttemptStatus.OPEN)
-    row = ledger.read(select(spent.scalar_subquery(), held.scalar_subquery()))[0]
-    return Taken(int(row[0]), int(row[1]))
 
 
 def _spent(row: tuple[Any, ...], groups: int) -> Spent:

@@ -1,16 +1,15 @@
 """Between a ranked route and the fleet's admission: the ask with every budget above it, and where to wait."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from goblin.errors import GoblinError, Unavailable
 from goblin.money import from_usd
 from goblin.settings import Settings
-from ledger.attempts import Charge
+from ledger.attempts import Charge, Look
 from routing import budget
 from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used
 from routing.breaker import seen
@@ -37,9 +36,9 @@ class Gate:
         self._admission = admission
         self._settings = settings
 
-    def admit(self, attempt: uuid.UUID, route: Route, run: uuid.UUID, options: Mapping[str, Any]) -> Pass | Refused:
+    def admit(self, attempt: uuid.UUID, route: Route, run: uuid.UUID, look: Look) -> Pass | Refused:
         """A place for the best candidate of the route that has room. Raises Unavailable without Redis."""
-        above = self._above(run, options)
+        above = self._above(run, look)
         candidates = [ranked.candidate for ranked in route.candidates]
         refused: list[Refused] = []
         for page in _pages(candidates):
@@ -75,14 +74,16 @@ class Gate:
         except Unavailable:
             return  # the scheduler releases what was admitted and never opened
 
-    def _above(self, run: uuid.UUID, options: Mapping[str, Any]) -> tuple[Budget, ...]:
+    def _above(self, run: uuid.UUID, look: Look) -> tuple[Budget, ...]:
         routing = self._settings.routing
         above = [
             budget.everything("hour", from_usd(routing.budget_hourly)),
             budget.everything("day", from_usd(routing.budget_daily)),
         ]
-        if options.get("budget_usd") is not None:
-            above.append(budget.of_run(run, from_usd(options["budget_usd"])))
+        if look.options.get("budget_usd") is not None:
+            above.append(budget.of_run(run, from_usd(look.options["budget_usd"])))
+        if look.key_id is not None and look.key_budget is not None:
+            above.append(budget.of_key(look.key_id, look.key_budget))
         return tuple(above)
 
     def _place(self, candidate: Candidate, need: Need) -> Place:

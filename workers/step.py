@@ -164,7 +164,7 @@ def _run(runtime: Runtime, work: Work) -> Result:
         if not route.candidates:
             return _fail(runtime, work, route.as_error().as_value(), route.as_value())
         attempt = new_id()
-        given = runtime.gate.admit(attempt, route, errand.run, work.look.options)
+        given = runtime.gate.admit(attempt, route, errand.run, work.look)
         if isinstance(given, Refused):
             return _refused(runtime, work, route, given)
         runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more
@@ -224,6 +224,7 @@ def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Re
         errand.idx,
         errand.epoch,
         key=work.look.key_id.hex if work.look.key_id else "",
+        weight=work.look.key_weight,
         priority=options.get("priority") or 0,
         deadline=datetime.fromisoformat(deadline) if deadline else None,
     )

@@ -1,5 +1,8 @@
 -- name: create
-insert into keys (id, name, digest) values (%(id)s, %(name)s, %(digest)s) on conflict (name) do nothing returning id;
+insert into keys (id, name, digest, budget_nanousd, rpm, weight)
+values (%(id)s, %(name)s, %(digest)s, %(budget)s, %(rpm)s, %(weight)s)
+on conflict (name) do nothing
+returning id;
 
 -- name: seed
 -- A secret that opens another key already is left to that one.

@@ -1,8 +1,25 @@
 """Usage and budgets: sums over the ledger's entries."""
 
+from collections.abc import Callable
 from typing import Any
 
-from goblin import clock
+import pytest
+
+from goblin import clock, kv
+from ledger import keys
+from routing.rebuild import Rebuild
+from routing.script import Scripts
+
+
+@pytest.fixture
+def count(api: Any, redis_url: str) -> Callable[[], None]:
+    """What the scheduler does when Redis has no counters."""
+
+    def rebuild() -> None:
+        with kv.connect(redis_url) as client:
+            Rebuild(api.hand.ledger, Scripts(client)).rebuild()
+
+    return rebuild
 
 
 def spend(api: Any, model: str = "small", times: int = 1) -> None:
@@ -47,15 +64,42 @@ def test_an_unknown_grouping_names_the_nearest(api: Any) -> None:
     assert answer.json()["detail"] == "unknown grouping 'modle'; did you mean model?"
 
 
-def test_budgets_show_what_is_spent_and_what_is_held(api: Any) -> None:
+def test_budgets_show_what_is_spent_and_what_is_held(api: Any, count: Callable[[], None]) -> None:
     spend(api)
     api.hand.begin(api.submit())
+    count()
     hour, day = api.client.get("/v1/budgets").json()["data"]
     assert (hour["name"], hour["limit_usd"], hour["spent_usd"], hour["held_usd"], hour["remaining_usd"]) == (
-        "hour",
+        "all/hour",
         "10.000000000",
         "0.000004000",
         "0.000005000",
         "9.999991000",
     )
-    assert (day["name"], day["limit_usd"]) == ("day", "50.000000000")
+    assert (day["name"], day["limit_usd"]) == ("all/day", "50.000000000")
+    assert hour["resets_at"] <= day["resets_at"]
+
+
+def test_budgets_are_not_made_up_while_nobody_counts(api: Any) -> None:
+    answer = api.client.get("/v1/budgets")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert answer.headers["retry-after"]
+
+
+def test_a_key_sees_its_own_budget(api: Any, count: Callable[[], None]) -> None:
+    secret = keys.create(api.hand.ledger, "poor", keys.Limits(budget=1_500_000_000))
+    keys.create(api.hand.ledger, "rich")
+    count()
+    headers = {"Authorization": f"Bearer {secret}"}
+    names = {one["name"]: one["limit_usd"] for one in api.client.get("/v1/budgets", headers=headers).json()["data"]}
+    assert names["key"] == "1.500000000"
+
+
+def test_a_key_submits_no_more_often_than_it_may(api: Any) -> None:
+    secret = keys.create(api.hand.ledger, "slow", keys.Limits(rpm=2))
+    headers = {"Authorization": f"Bearer {secret}"}
+    answers = [api.client.post("/v1/runs", json={"workflow": "chat: hi"}, headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert answers[2].json()["type"] == "/problems/rate_limited"
+    assert 0 < int(answers[2].headers["retry-after"]) <= 60
+    assert len(api.client.get("/v1/runs", headers=headers).json()["data"]) == 2
