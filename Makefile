@@ -8,7 +8,7 @@ UV = $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test unit lint types house bench chaos containers lock clean
+.PHONY: help demo up test unit lint types house docs bench chaos containers lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ types: $(VENV)/dev ## mypy, strict
 
 house: $(VENV)/dev ## import-linter: every import points to a lower floor
 	$(BIN)/lint-imports --no-logo
+
+docs: $(VENV)/dev ## the page about providers, made from the catalog
+	$(BIN)/python -m providers.document > docs/providers.md
 
 bench: $(VENV)/bench ## ratios against plain Celery, the SDK and DBOS
 	$(BIN)/python -m bench

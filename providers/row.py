@@ -72,7 +72,7 @@ class ModelRow(Part):
     cached_input_usd_mtok: Usd | None = None
     input_cny_mtok: Usd | None = None
     output_cny_mtok: Usd | None = None
-    unpriced: str | None = Field(None, description="why a chat model has no price here")
+    unpriced: str | None = Field(None, description="why it has no price here")
     dimensions: int | None = None
     retires: date | None = None
     source: str | None = Field(None, description="who says its price")

@@ -157,12 +157,11 @@ def test_a_price_that_is_about_to_rise_counts_as_risen() -> None:
 
 
 @pytest.mark.parametrize("name", rows())
-def test_a_chat_model_has_a_price_or_its_row_says_why_not(name: str) -> None:
+def test_a_model_has_a_price_or_its_row_says_why_not(name: str) -> None:
     provider = row(name)
     for model in provider.models:
-        if model.kind == "chat":
-            price = find(provider, model.id, NOTHING, NOW)
-            assert (price is None) == (model.unpriced is not None), model.id
+        price = find(provider, model.id, NOTHING, NOW)
+        assert (price is None) == (model.unpriced is not None), model.id
 
 
 def test_a_price_in_the_catalog_says_who_says_so() -> None:
