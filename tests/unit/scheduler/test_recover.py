@@ -16,6 +16,7 @@ from goblin.settings import load
 from ledger import attempts, marks, runs
 from ledger.session import Ledger
 from ledger.states import RunStatus
+from routing.waiting import Waiter, WaitingRooms
 from scheduler.recover import MARKER, Recovery
 from tests.fakes.racing import at_once
 from tests.fakes.runs import SUCCESS, accept, assert_books_balance, claim, one, run_row
@@ -26,6 +27,7 @@ from workers.stream import Feed, key
 from workflow.plan import Plan
 
 NONE, NEVER = 0.0, 3_600.0  # patience that has run out when it begins, and patience that does not
+NEVER_MS = 3_600_000
 CHAIN = "chat: one THEN chat: two"
 
 
@@ -293,3 +295,116 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_coming_back(place: Place)
     assert [sent[0] for sent in place.sent()] == [whole]
     assert run_row(place.ledger, whole).published_epoch == 2
     assert run_row(place.ledger, broken).epoch == 1  # for whoever can read it
+
+
+def wait(place: Place, run: uuid.UUID, epoch: int = 1) -> Waiter:
+    """The first step was refused for capacity: the ledger knows that it waits; no room knows it yet."""
+    assert attempts.wait(place.ledger, run, 0, epoch, {})
+    return Waiter(run, 0, epoch)
+
+
+def enter(place: Place, waiter: Waiter) -> None:
+    WaitingRooms(place.client).enter(waiter, {"task": STEP}, {"sim": NEVER_MS})
+
+
+def test_a_step_that_waits_in_a_room_is_left_there(place: Place) -> None:
+    run = place.publish()
+    enter(place, wait(place, run))
+    for _ in range(3):
+        place.drain()
+        place.impatient.go()
+    assert place.sent() == []
+    assert run_row(place.ledger, run).epoch == 1
+
+
+def test_a_step_that_no_room_knows_is_sent_again_once_the_queue_was_drained_past_it(place: Place) -> None:
+    run = place.publish()
+    wait(place, run)
+    scheduler = place.impatient
+    place.drain()
+    scheduler.go()  # finds it missing
+    assert place.sent() == []  # its message may be on its way, behind what was drained
+    place.drain()
+    scheduler.go()
+    assert place.sent() == [(run, 0, 2)]
+    row = run_row(place.ledger, run)
+    assert (row.epoch, row.published_epoch) == (2, 2)
+
+
+def test_while_nobody_drains_the_queue_no_waiter_is_lost(place: Place) -> None:
+    run = place.publish()
+    wait(place, run)
+    scheduler = place.impatient
+    for _ in range(3):
+        scheduler.go()
+    assert run_row(place.ledger, run).epoch == 1
+
+
+def test_a_waiter_that_was_called_a_moment_ago_is_given_its_time(place: Place) -> None:
+    run = place.publish()
+    wait(place, run)
+    for _ in range(3):
+        place.drain()
+        place.patient.go()
+    assert run_row(place.ledger, run).epoch == 1
+
+
+def test_a_waiter_that_came_back_to_a_room_is_not_lost(place: Place) -> None:
+    """It was called, found no room and waits again: since when it is missing begins anew, too."""
+    run = place.publish()
+    waiter = wait(place, run)
+    scheduler = place.impatient
+    scheduler.go()
+    enter(place, waiter)
+    place.drain()
+    scheduler.go()
+    WaitingRooms(place.client).call(["sim"])
+    scheduler.go()
+    assert place.sent() == []
+    assert run_row(place.ledger, run).epoch == 1
+
+
+def test_two_lost_waiters_of_one_run_bring_it_back_once(place: Place) -> None:
+    run = place.publish("chat: one AND chat: two")
+    assert [attempts.wait(place.ledger, run, idx, 1, {}) for idx in range(2)] == [True, True]
+    scheduler = place.impatient
+    scheduler.go()
+    place.drain()
+    scheduler.go()
+    assert sorted(place.sent()) == [(run, 0, 2), (run, 1, 2)]
+
+
+def test_a_waiter_is_lost_once_for_each_epoch(place: Place) -> None:
+    """Sent again, it is waited for like a new one, and then missed like a new one."""
+    run = place.publish()
+    wait(place, run)
+    scheduler = place.impatient
+    scheduler.go()
+    place.drain()
+    scheduler.go()
+    scheduler.go()
+    assert place.sent() == [(run, 0, 2)]
+    place.drain()
+    scheduler.go()
+    assert place.sent() == [(run, 0, 3)]
+
+
+def test_rooms_that_were_lost_with_redis_bring_their_steps_back_by_the_marker(place: Place) -> None:
+    run = place.publish()
+    enter(place, wait(place, run))
+    place.client.flushdb()
+    place.impatient.go()
+    assert place.sent() == [(run, 0, 3)]  # outdated, then published
+
+
+def test_a_waiter_of_a_cancelled_run_is_nobody_s_loss(place: Place) -> None:
+    run = place.publish()
+    wait(place, run)
+    runs.request_cancel(place.ledger, run)
+    scheduler = place.impatient
+    for _ in range(2):
+        scheduler.go()
+        place.drain()
+    scheduler.go()
+    assert place.sent() == []
+    assert run_row(place.ledger, run).status == RunStatus.CANCELLED

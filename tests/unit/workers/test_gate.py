@@ -1,0 +1,249 @@
+"""Where a refused step waits, and what a route asks of the fleet's admission."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from goblin import kv
+from goblin.clock import new_id
+from goblin.settings import Settings, load
+from ledger.attempts import Charge, Look
+from ledger.states import RunStatus, StepStatus
+from providers.errors import BadCredentials
+from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Place, Rate, Reason, Refused, Short
+from routing.candidate import Candidate, Need
+from routing.route import Route
+from routing.score import Ranked
+from routing.script import PREFIX, Scripts
+from tests.fakes.offers import candidate, need
+from workers.gate import REBUILDING, Gate, Pass, budget_room, rooms
+
+TOML = """
+[routing]
+budget_hourly = 0.01
+[providers.sim]
+base_url = "http://sim.test/v1"
+models = []
+budget_hourly = 0.002
+"""
+RUN, KEY = new_id(), new_id()
+OF_BUDGET = {Reason.BUDGET, Reason.HELD}
+
+
+def short(reason: Reason, wait_ms: int | None = None, provider: str = "sim") -> Short:
+    name = f"{provider}/small"
+    place = Place(provider, name, 0, 10, Rate(), 1_000)
+    return Short(place, reason, wait_ms, "all/hour@1767225600" if reason in OF_BUDGET else name)
+
+
+def where(*shorts: Short, waits_for_money: bool = False) -> dict[str, int | None]:
+    return rooms(Refused(shorts), waits_for_money=waits_for_money)
+
+
+@pytest.mark.parametrize("waits_for_money", [False, True])
+@pytest.mark.parametrize(
+    ("reason", "room"),
+    [
+        (Reason.HELD, "budget:all/hour@1767225600"),
+        (Reason.REQUESTS, "sim"),
+        (Reason.TOKENS, "sim"),
+        (Reason.SLOTS, "sim"),
+        (Reason.TOO_LARGE, None),
+        (Reason.COOLING, "sim"),
+        (Reason.OPEN, "sim"),
+        (Reason.PROBING, "sim"),
+        (Reason.RAMP, "sim"),
+    ],
+)
+def test_every_reason_has_its_room_or_none(reason: Reason, room: str | None, waits_for_money: bool) -> None:
+    assert where(short(reason, 700), waits_for_money=waits_for_money) == ({} if room is None else {room: 700})
+
+
+@pytest.mark.parametrize(("waits_for_money", "found"), [(False, {}), (True, {"budget:all/hour@1767225600": 700})])
+def test_money_that_is_spent_is_waited_for_by_those_who_want_to(
+    waits_for_money: bool, found: dict[str, int | None]
+) -> None:
+    assert where(short(Reason.BUDGET, 700), waits_for_money=waits_for_money) == found
+
+
+def test_no_reason_is_forgotten_by_these_tables() -> None:
+    """Whoever adds a reason says here where it waits."""
+    assert len(Reason) == 10
+
+
+def test_counters_that_are_rebuilt_have_a_room_of_their_own() -> None:
+    assert where() == where(waits_for_money=True) == {REBUILDING: REBUILDING_MS}
+
+
+def test_a_step_waits_for_everybody_who_could_serve_it() -> None:
+    found = where(short(Reason.SLOTS), short(Reason.HELD, 900, "dear"), short(Reason.BUDGET, 5, "spent"))
+    assert found == {"sim": None, "budget:all/hour@1767225600": 900}
+
+
+def test_a_room_has_the_earliest_moment_that_anybody_knows() -> None:
+    assert where(short(Reason.SLOTS), short(Reason.TOKENS, 900), short(Reason.COOLING, 300)) == {"sim": 300}
+    assert where(short(Reason.TOKENS, 900), short(Reason.SLOTS)) == {"sim": 900}
+
+
+def test_a_budget_s_room_is_the_one_that_its_counter_calls(gate: Gate, admission: Admission) -> None:
+    """The names that an admitted call frees are those that a refused one waits under."""
+    given = ask(gate, route(candidate("dear/small", 6.0)))
+    refused = ask(gate, route(candidate("dear/small", 6.0)))
+    assert isinstance(given, Pass)
+    assert isinstance(refused, Refused)
+    assert set(rooms(refused, waits_for_money=False)) <= {budget_room(one) for one in given.admitted.counters}
+
+
+@pytest.fixture
+def admission(redis_url: str) -> Iterator[Admission]:
+    with kv.connect(redis_url) as client:
+        client.set(f"{PREFIX}:generation", "1")  # as a rebuild leaves it
+        yield Admission(Scripts(client))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    file = tmp_path / "goblin.toml"
+    file.write_text(TOML)
+    return load(file, {})
+
+
+@pytest.fixture
+def gate(admission: Admission, settings: Settings) -> Gate:
+    return Gate(admission, settings)
+
+
+def route(*candidates: Candidate, asked: Need | None = None) -> Route:
+    ranked = tuple(Ranked(one, 0, 0, 0, 0, 0) for one in candidates)
+    return Route(asked or need(input_tokens=500, output_tokens=500), ranked, {}, {})
+
+
+def ask(
+    gate: Gate,
+    by: Route,
+    options: Mapping[str, str] | None = None,
+    *,
+    attempt: uuid.UUID | None = None,
+    key: uuid.UUID | None = None,
+) -> Pass | Refused:
+    """A key may spend half a cent in its life."""
+    look = Look(
+        run_status=RunStatus.RUNNING,
+        epoch=1,
+        is_cancelled=False,
+        plan={},
+        input={},
+        options=options or {},
+        key_id=key,
+        key_budget=None if key is None else 5_000_000,
+        key_weight=1,
+        status=StepStatus.PENDING,
+        output=None,
+        error=None,
+        settled=(),
+        tried=(),
+    )
+    return gate.admit(attempt or new_id(), by, RUN, look)
+
+
+def refused_by(answer: Pass | Refused) -> list[tuple[Reason, str]]:
+    assert isinstance(answer, Refused)
+    return [(one.reason, one.what.partition("@")[0]) for one in answer.reasons]
+
+
+def test_a_pass_is_for_the_first_candidate_that_has_room(gate: Gate) -> None:
+    full, free = candidate("full/small", concurrency=1), candidate("free/small")
+    given = [ask(gate, route(full, free)) for _ in range(2)]
+    assert [one.candidate.name for one in given if isinstance(one, Pass)] == ["full/small", "free/small"]
+
+
+def test_a_candidate_is_reached_however_far_down_the_route(gate: Gate) -> None:
+    spent = [candidate(f"dear{number}/small", 1_000_000.0) for number in range(CANDIDATES + 2)]
+    given = ask(gate, route(*spent, candidate("free/small", 0.0)))
+    assert isinstance(given, Pass)
+    assert given.candidate.name == "free/small"
+
+
+def test_a_refusal_names_every_candidate_of_a_long_route(gate: Gate) -> None:
+    spent = [candidate(f"dear{number}/small", 1_000_000.0) for number in range(CANDIDATES + 2)]
+    assert refused_by(ask(gate, route(*spent))) == [(Reason.BUDGET, "all/hour")] * 10
+
+
+def test_the_worst_case_is_held_against_every_budget_above_the_call(gate: Gate, admission: Admission) -> None:
+    made = candidate("sim/small", 1.0)
+    given = ask(gate, route(made), {"budget_usd": "0.005"}, key=KEY)
+    assert isinstance(given, Pass)
+    assert given.admitted.place.hold == made.worst_case(need(input_tokens=500, output_tokens=500)) == 1_000_000
+    assert {name.partition("@")[0] for name in given.admitted.counters} == {
+        "all/hour",
+        "all/day",
+        f"run:{RUN}",
+        f"key:{KEY}",
+        "provider:sim/hour",
+    }
+    assert {one.name: (one.limit, one.held) for one in admission.budgets()} == {
+        "all/hour": (10_000_000, 1_000_000),
+        "all/day": (50_000_000_000, 1_000_000),
+        "provider:sim/hour": (2_000_000, 1_000_000),
+        f"key:{KEY}": (5_000_000, 1_000_000),
+    }
+
+
+@pytest.mark.parametrize(
+    ("usd_mtok", "options", "budget"),
+    [(11.0, {}, "all/hour"), (3.0, {}, "provider:sim/hour"), (1.0, {"budget_usd": "0.0001"}, "run")],
+)
+def test_a_call_that_may_cost_more_than_a_budget_is_refused_by_it(
+    gate: Gate, usd_mtok: float, options: dict[str, str], budget: str
+) -> None:
+    ((reason, what),) = refused_by(ask(gate, route(candidate("sim/small", usd_mtok)), options))
+    assert reason is Reason.BUDGET
+    assert what.partition(":")[0] == budget.partition(":")[0]
+
+
+def test_a_concluded_call_has_spent_what_it_cost_and_holds_nothing(gate: Gate, admission: Admission) -> None:
+    given = ask(gate, route(candidate("sim/small")))
+    assert isinstance(given, Pass)
+    charge = Charge(1_700_000, is_measured=True, price={}, input=500, output=200)
+    assert [name.partition("@")[0] for name in gate.conclude(given, charge, None)] == ["provider:sim/hour"]
+    assert gate.conclude(given, charge, None) == ()
+    assert {(one.spent, one.held) for one in admission.budgets()} == {(1_700_000, 0)}
+
+
+def test_a_call_that_is_not_made_leaves_nothing(gate: Gate, admission: Admission) -> None:
+    attempt = new_id()
+    assert isinstance(ask(gate, route(candidate("sim/small")), attempt=attempt), Pass)
+    gate.give_back(attempt)
+    assert {(one.spent, one.held) for one in admission.budgets()} == {(0, 0)}
+
+
+def test_a_call_that_another_worker_had_admitted_is_concluded_here(
+    gate: Gate, admission: Admission, settings: Settings
+) -> None:
+    made, asked, attempt = candidate("sim/small"), need(input_tokens=500, output_tokens=500), new_id()
+    assert isinstance(ask(gate, route(made, asked=asked), attempt=attempt), Pass)
+    other = Gate(admission, settings)
+    other.conclude(other.taken(attempt, made, 1_000_000, asked), Charge(400, is_measured=True, price={}), None)
+    assert {(one.spent, one.held) for one in admission.budgets()} == {(400, 0)}
+
+
+def test_how_a_call_ended_is_told_to_the_breakers(gate: Gate) -> None:
+    given = ask(gate, route(candidate("sim/small")))
+    assert isinstance(given, Pass)
+    gate.conclude(given, None, BadCredentials("the key is wrong"))
+    assert refused_by(ask(gate, route(candidate("sim/large")))) == [(Reason.OPEN, "sim")]
+    assert isinstance(ask(gate, route(candidate("other/small"))), Pass)
+
+
+def test_a_fleet_without_counters_refuses_without_reasons(gate: Gate, admission: Admission) -> None:
+    admission.scripts.client.delete(f"{PREFIX}:generation")
+    assert ask(gate, route(candidate("sim/small"))) == Refused(())
+
+
+def test_without_redis_what_was_called_is_left_to_the_scheduler(settings: Settings) -> None:
+    gate = Gate(Admission(Scripts(kv.connect("redis://127.0.0.1:1/0"))), settings)
+    given = gate.taken(new_id(), candidate("sim/small"), 1_000, need())
+    assert gate.conclude(given, None, None) == ()
+    gate.give_back(given.admitted.attempt)
