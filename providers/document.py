@@ -53,7 +53,7 @@ def _provider(name: str, row: Row) -> tuple[str, ...]:
 
 def _needs(name: str, row: Row) -> Iterator[str]:
     if row.dialect not in SPOKEN:
-        yield "its dialect is not spoken here: it is listed and never asked"
+        yield "answers no chats: no step is sent there"
         return
     if not row.enabled:
         yield f"`providers.{name}.enabled = true`"

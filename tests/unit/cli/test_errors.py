@@ -57,6 +57,6 @@ def test_an_unknown_option_is_one_line(goblin: Goblin) -> None:
 
 
 def test_leaving_a_run_to_nobody_is_refused(goblin: Goblin) -> None:
-    result = goblin("run", "chat: a", "--detach", GOBLIN_PORT="0")
+    result = goblin("run", "chat: a", "--detach", GOBLIN_PORT="0", OPENAI_API_KEY="sk-1")
     assert result.exit_code == 2
     assert "goblin up" in result.stderr

@@ -19,6 +19,7 @@ from providers.errors import BadCredentials, ProviderFault
 from providers.provider import Provider
 from providers.registry import Registry, load
 from providers.row import Row, rows
+from providers.vectorize import Index, Query
 from tests.fakes.vendor import KEY, PROMPT, Connection, Vendor, chat
 
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("rows.toml").read_text())
@@ -128,6 +129,35 @@ def test_a_call_reaches_its_vendor_as_the_vendor_wants_it(name: str, caplog: pyt
         assert PROMPT in asked.body.decode()
         assert told(asked.body) == merged(expected["body"], expected[wish])
         assert secret not in asked.target + asked.body.decode() + caplog.text + str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if "vectors" in EXPECTED[name]])
+def test_a_text_reaches_those_who_make_vectors(name: str) -> None:
+    wanted, refuse, caller = EXPECTED[name]["vectors"], Refusing(), Caller()
+    with Vendor(refuse) as vendor:
+        called = configured(name, base_url=vendor.url)
+        with pytest.raises(BadCredentials):
+            caller.embed(called, wanted["model"], [PROMPT], Control())
+    assert called.local or wanted["model"] in [model.id for model in called.embedders]
+    caller.close()
+    (asked,) = refuse.asked
+    assert (asked.method, asked.target) == ("POST", wanted["path"])
+    assert PROMPT in asked.body.decode()
+    assert KEY in "".join(asked.headers.values())
+    assert KEY not in asked.target + asked.body.decode()
+
+
+def test_a_question_reaches_an_index_of_vectors() -> None:
+    refuse, caller = Refusing(), Caller()
+    with Vendor(refuse) as vendor:
+        index = Index(caller, configured("cloudflare_vectorize", base_url=vendor.url), "docs")
+        with pytest.raises(BadCredentials):
+            index.query(Query([0.5, 0.25]), Control())
+    caller.close()
+    (asked,) = refuse.asked
+    assert (asked.method, asked.target) == ("POST", EXPECTED["cloudflare_vectorize"]["query"])
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert json.loads(asked.body)["vector"] == [0.5, 0.25]
 
 
 @pytest.mark.parametrize("name", LISTING)
