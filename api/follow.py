@@ -98,6 +98,10 @@ class Follower:
 
     async def _caught_up(self) -> AsyncIterator[Event]:
         await self._resume()
+        async for event in self._read_on():
+            yield event
+
+    async def _read_on(self) -> AsyncIterator[Event]:
         while not self.seen.has_ended and (entries := await self._next(block=False)):
             async for event in self._pass_on(entries):
                 yield event
@@ -178,6 +182,11 @@ class Follower:
         if self.seen.has_ended:
             return
         progress = await self._ask(views.progress)
+        if not self.seen.at:  # what the ledger knows may have been told since the stream was read
+            async for event in self._read_on():
+                yield event
+            if self.seen.has_ended:
+                return
         grace = _GRACE if self.seen.at else 0
         async for event in self._missing(progress, grace):
             yield event

@@ -1,16 +1,13 @@
 """The API with all that stands behind it: broker, worker, scheduler, and simulated providers over HTTP."""
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
-from pathlib import Path
 
 import httpx
-import pytest
 from websockets.sync.client import connect
 
-from cli.launch import Launch, Order
+from cli.launch import Launch
 from tests.listener import Told, events, text_of
 
 CODE = {"code": "function add(a, b) { return a + b; }", "language": "javascript"}
@@ -18,20 +15,6 @@ COMPLEX = (
     "docs-writer: document code THEN code-writer: write tests AND analyze: check coverage"
     " THEN IF_SUCCESS deploy: prepare release"
 )
-
-
-@pytest.fixture(scope="module")
-def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
-    home: Path = tmp_path_factory.mktemp("goblin")
-    order = Order(home, is_fast=True, is_simulated=True, environment={"GOBLIN_API_KEY": ""})
-    with Launch.start(order) as launch:
-        yield launch
-
-
-@pytest.fixture(scope="module")
-def client(launch: Launch) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=launch.url, timeout=60) as client:
-        yield client
 
 
 def told(client: httpx.Client, run: str, after: str | None = None, most: int | None = None) -> list[Told]:

@@ -31,6 +31,9 @@ SIMS = (
     Sim("mute", ("sim-instant+silent",), "ollama", {"local": True, **QUIET}),
     Sim("stuck", ("sim-instant+tokens=40+stall=20:600",), "ollama", {"local": True, **QUIET}),
     Sim("refusing", ("sim-instant+filtered=400",), options=ONCE),
+    Sim("locked", ("sim-instant+auth",)),
+    Sim("east", (saying(ANSWER),)),
+    Sim("west", (saying(ANSWER),)),
 )
 # Each goblin here has a favourite that fails.
 FAVOURITES = {
@@ -42,6 +45,7 @@ FAVOURITES = {
     "summarize": "stuck",
     "optimize": "flaky",
     "deploy": "refusing",
+    "chat": "locked",
 }
 
 
@@ -76,11 +80,18 @@ class Installation:
 
     def run(self, goblin: str) -> Ran:
         """A step of the goblin, which only its favourite and the good one may serve."""
-        body = {"workflow": f"{goblin}: do it", "options": {"providers": [FAVOURITES[goblin], "good"]}}
+        return self.serve(f"{goblin}: do it", [FAVOURITES[goblin], "good"])
+
+    def serve(self, workflow: str, providers: list[str]) -> Ran:
+        body = {"workflow": workflow, "options": {"providers": providers}}
         run = self.client.post("/v1/runs", json=body).json()["id"]
         told = list(events(self.client, run))
         entries = self.place.all("select * from entries where run_id = %s order by id", uuid.UUID(run))
         return Ran(told, self.client.get(f"/v1/runs/{run}").json(), entries)
+
+    def not_ready(self, provider: str) -> dict[str, Any] | None:
+        shown = self.client.get("/providers").json()["providers"]
+        return next((one for one in shown if one["id"] == provider and not one["ready"]), None)
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +162,26 @@ def test_a_refusal_of_the_content_is_returned_and_not_routed_around(installation
     ran = installation.run("deploy")
     assert ran.tries == [("refusing", "failed", "content_filtered")]
     assert (ran.shown["outcome"], ran.step["error"]["type"]) == ("failed", "content_filtered")
+
+
+def test_a_wrong_key_lets_its_provider_rest_at_once_and_others_serve(installation: Installation) -> None:
+    ran = installation.run("chat")
+    assert ran.tries == [("locked", "failed", "bad_credentials"), ("good", "succeeded", None)]
+    assert installation.run("chat").tries == [("good", "succeeded", None)]
+    shown = installation.place.until(lambda: installation.not_ready("locked"))
+    assert "key" in shown["reason"]
+
+
+def test_with_all_providers_down_a_run_fails_with_every_reason_and_the_next_one_is_served(
+    installation: Installation,
+) -> None:
+    for name in ("east", "west"):
+        installation.place.sim_post("faults", {"name": name, "directives": "+fail=503"})
+    ran = installation.serve("review: it", ["east", "west"])
+    assert (ran.shown["outcome"], ran.step["error"]["type"]) == ("failed", "no_candidate")
+    assert {name.partition("/")[0] for name in ran.step["error"]["details"]["reasons"]} >= {"east", "west"}
+    assert sorted(ran.tries) == [(name, "failed", "overloaded") for name in ("east", "east", "west", "west")]
+    assert ran.entries == []
+    for name in ("east", "west"):
+        installation.place.sim_post("faults", {"name": name, "directives": ""})
+    assert installation.serve("review: it", ["east", "west"]).step["output"] == ANSWER

@@ -230,6 +230,29 @@ def test_a_place_that_never_was_gives_everything_again(api: Any, cursor: str) ->
     assert text(events).strip() == "Hello, world"
 
 
+def test_a_run_that_ends_while_a_listener_arrives_is_told_by_its_events(api: Any) -> None:
+    """The listener has read an empty stream and is kept from the ledger until all has happened."""
+    run = api.submit()
+    heard: list[Any] = []
+    listener = threading.Thread(target=lambda: heard.extend(api.events(run)))
+    with api.hand.ledger.engine.connect() as busy, api.hand.ledger.engine.connect() as watching:
+        busy.exec_driver_sql("begin")
+        busy.exec_driver_sql("lock table steps in access exclusive mode")
+        listener.start()
+        while not watching.exec_driver_sql("select from pg_locks where not granted").all():
+            pass
+        api.hand.emit(run, "step.started", 0, goblin="chat", provider="sim", model="small", attempt=1)
+        api.hand.say(run, "Hello")
+        api.hand.emit(run, "step.finished", 0, outcome="succeeded", cost_usd="0.000000000", usage=None, error=None)
+        api.hand.feed.emit(uuid.UUID(run), ("run.finished", {"outcome": "succeeded", "cost_usd": "0.000000000"}))
+        busy.exec_driver_sql("update steps set status = 'succeeded', output = 'Hello', finished_at = now()")
+        busy.exec_driver_sql("update runs set status = 'succeeded', open_steps = 0, finished_at = now()")
+        busy.exec_driver_sql("commit")
+    listener.join()
+    assert kinds(heard) == ["step.started", "delta", "step.finished", "run.finished"]
+    assert "replayed" not in {place for place, _, _ in heard}
+
+
 def test_a_client_that_goes_away_leaves_no_reader_behind(api: Any, settings: Settings) -> None:
     run = api.submit()
     gone = threading.Event()

@@ -1,0 +1,24 @@
+"""One installation for all tests that only use it: embedded servers, API, worker, scheduler, simulated providers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.launch import Launch, Order
+from tests.processes import PATIENCE_S
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    home: Path = tmp_path_factory.mktemp("goblin")
+    order = Order(home, is_fast=True, is_simulated=True, environment={"GOBLIN_API_KEY": ""})
+    with Launch.start(order) as launch:
+        yield launch
+
+
+@pytest.fixture(scope="session")
+def client(launch: Launch) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=launch.url, timeout=2 * PATIENCE_S, trust_env=False) as client:
+        yield client
