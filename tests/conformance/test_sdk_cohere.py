@@ -10,6 +10,7 @@ TASK = [
     {"role": "user", "content": "Task: summarize this\n```python\nclass Basket:\n    pass\n```"},
 ]
 ONCE = {"max_retries": 0}
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the client's own
 
 
 @pytest.fixture

@@ -119,13 +119,15 @@ def serve(connection: Connection) -> None:
 
 
 def test_many_texts_take_several_requests_on_one_connection() -> None:
-    caller = Caller()
+    caller, control = Caller(), Control()
     with Vendor(serve) as vendor:
         texts = ["x" * (number % 7 + 1) for number in range(200)]
-        found = caller.embed(provider(vendor.url, dialect="cohere"), "e-1", texts, Control())
+        found = caller.embed(provider(vendor.url, dialect="cohere"), "e-1", texts, control)
         caller.close()
     assert found == Embeddings(tuple((float(len(text)),) for text in texts), Usage(input=200))
     assert vendor.connections == 1
+    assert control.phase == "stall"  # only the first request has the limit of a first token
+    assert control.ttft_s is not None
 
 
 def test_no_text_takes_no_request() -> None:
