@@ -67,7 +67,7 @@ class Payload(BaseModel):
 
 class Opts(Request):
     prefer_local: bool | None = Field(None, alias="preferLocal")
-    budget: Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=9)] | None = Field(None, description="USD")
+    budget: Annotated[Decimal, Field(ge=0, le=9_000_000, decimal_places=9)] | None = Field(None, description="USD")
 
     def as_options(self) -> dict[str, Any]:
         given = {"prefer_local": self.prefer_local, "budget_usd": None if self.budget is None else str(self.budget)}

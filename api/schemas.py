@@ -61,7 +61,7 @@ class RunOptions(Request):
     prefer_local: Annotated[bool, Field(strict=True)] | None = Field(
         None, description="local models before all others, where they can serve a step"
     )
-    budget_usd: Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=9)] | None = Field(
+    budget_usd: Annotated[Decimal, Field(ge=0, le=9_000_000, decimal_places=9)] | None = Field(
         None, description="the most that the run may cost", examples=["0.50"]
     )
     on_budget: Literal["fail", "wait"] | None = Field(None, description="what a step does that no budget has room for")

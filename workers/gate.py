@@ -12,7 +12,7 @@ from goblin.settings import Settings
 from ledger.attempts import Charge, Look
 from routing import budget
 from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used
-from routing.breaker import seen
+from routing.breaker import Told, seen
 from routing.budget import Budget
 from routing.candidate import Candidate, Need
 from routing.route import Route
@@ -53,14 +53,16 @@ class Gate:
         """The pass of a call that another worker had admitted."""
         return Pass(candidate, self._admission.known(attempt, self._place(candidate, need), hold))
 
-    def conclude(self, given: Pass, charge: Charge | None, error: GoblinError | None) -> tuple[str, ...]:
-        """Turn the hold into what was spent and tell the breakers: the budgets that have just passed 80 %.
+    def conclude(
+        self, given: Pass, charge: Charge | None, error: GoblinError | None, told: Told = Told()  # noqa: B008
+    ) -> tuple[str, ...]:
+        """Turn the hold into what was spent and tell the fleet what it heard: the budgets that have just passed 80 %.
 
         Without Redis nothing is done: the scheduler settles what the ledger has and Redis has not.
         """
         used = Used(charge.amount, charge.input, charge.output) if charge else Used(0)
         try:
-            alerts = self._admission.conclude(given.admitted, used, seen(error))
+            alerts = self._admission.conclude(given.admitted, used, seen(error, told))
         except Unavailable:
             return ()
         for name in alerts:
@@ -93,10 +95,14 @@ class Gate:
             candidate=candidate.name,
             hold=candidate.worst_case(need),
             tokens=need.input_tokens + candidate.output_limit(need),
-            rate=Rate(provider.rpm, provider.tpm, provider.concurrency),
+            rate=Rate(provider.rpm, provider.tpm, provider.concurrency, self._counts_on_arrival(provider.id)),
             slot_ms=int((provider.deadlines.connect + provider.deadlines.total + self._settings.worker.lease) * 1000),
             budgets=self._of_provider(provider.id),
         )
+
+    def _counts_on_arrival(self, provider: str) -> bool:
+        said = self._settings.providers.get(provider)
+        return said is not None and said.tokens_counted == "arrival"
 
     def _of_provider(self, provider: str) -> tuple[Budget, ...]:
         said = self._settings.providers.get(provider)
