@@ -50,7 +50,9 @@ def providers(
     show.put_table(columns, table)
     if every:
         show.put()
-        show.put_table(("not ready", "name", "why"), [(one.id, one.name, one.why_not()) for one in lacking])
+        show.put_table(
+            ("not ready", "name", "key", "why"), [(one.id, one.name, _key(one), one.why_not()) for one in lacking]
+        )
     elif lacking:
         show.say(f"{len(lacking)} more are not ready: `goblin providers --all` lists them with what they lack")
 
@@ -107,14 +109,17 @@ def _row(provider: "Provider", health: Mapping[str, Any]) -> tuple[object, ...]:
     prices = [model.price for model in provider.models if model.price]
     names = ", ".join(model.id for model in provider.models[:LISTED])
     more = len(provider.models) - LISTED
-    key = "yes" if provider.key else "no" if provider.needs_key else "not needed"
     return (
-        *(provider.id, key, "yes" if prices else "no price: set one in goblin.toml"),
+        *(provider.id, _key(provider), "yes" if prices else "no price: set one in goblin.toml"),
         names + (f" +{more}" if more > 0 else ""),
         *(_range(price.input for price in prices), _range(price.output for price in prices)),
         f"{health['latency']:.2f} s" if health else "",
         f"{health['success_rate']:.0%}" if health else "",
     )
+
+
+def _key(provider: "Provider") -> str:
+    return "yes" if provider.key else "no" if provider.needs_key else "not needed"
 
 
 def _range(rates: Iterable[int]) -> str:
