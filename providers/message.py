@@ -1,8 +1,8 @@
 """What is said to a model and what comes back, free of any dialect. Values only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length", "filtered", "tool"]
@@ -27,6 +27,7 @@ class Chat:
     reasoning: bool = False
     temperature: float | None = None
     idempotency_key: str | None = None  # sent to providers whose row names a header for it
+    tools: tuple[Mapping[str, Any], ...] = ()  # as chat completions describe them; each dialect says them in its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ class Thought:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a tool called. `arguments` is JSON as the model wrote it; `id` is empty where there is none."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The vendor says that its answer is over; `detail` is its own word for why."""
 
@@ -73,5 +83,5 @@ class Report:
     model: str | None = None
 
 
-Event: TypeAlias = Text | Thought | Finish | Report
+Event: TypeAlias = Text | Thought | ToolCall | Finish | Report
 Events: TypeAlias = Sequence[Event]

@@ -21,6 +21,7 @@ from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, load, text, tree
 from providers.wire.openai import OpenAi
+from providers.wire.tool import Pieces, functions, schema
 
 VERSION = "2023-06-01"
 
@@ -61,6 +62,8 @@ class Anthropic(dialect.Dialect):
         }
         if system := "\n\n".join(message.content for message in chat.messages if message.role == "system"):
             body["system"] = system
+        if chat.tools:
+            body["tools"] = [_tool(function) for function in functions(chat)]
         wish = dialect.reasoning(provider, chat, {"thinking": {"type": "adaptive"}}, {"thinking": {"type": "disabled"}})
         if _affords(wish, chat.max_output_tokens):
             body = dialect.patched(body, wish)
@@ -89,17 +92,23 @@ class Anthropic(dialect.Dialect):
         return OpenAi().parse_models(body)
 
 
+def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
+    named = {key: function[key] for key in ("name", "description") if key in function}
+    return {**named, "input_schema": schema(function)}
+
+
 def _affords(wish: Mapping[str, Any], max_tokens: int) -> bool:
     """A thinking budget must be smaller than the output limit, else the request is refused."""
     return count(tree(wish.get("thinking")).get("budget_tokens")) < max_tokens
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_input", "_model", "_provider", "_reason", "_stream", "done")
+    __slots__ = ("_input", "_model", "_provider", "_reason", "_stream", "_tools", "done")
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._stream = sse.Stream()
+        self._tools = Pieces()
         self._input: dict[str, Any] = {}
         self._model: str | None = None
         self._reason: str | None = None
@@ -118,9 +127,11 @@ class Decoder(dialect.Decoder):
     def _take(self, event: dict[str, Any], out: list[Event]) -> None:
         kind = event.get("type")
         if kind == "content_block_delta":
-            self._speak(tree(event.get("delta")), out)
+            self._speak(event.get("index"), tree(event.get("delta")), out)
         elif kind == "content_block_start":  # empty, unless a server opens a block with its first words
-            self._speak(tree(event.get("content_block")), out)
+            self._speak(event.get("index"), tree(event.get("content_block")), out)
+        elif kind == "content_block_stop":
+            self._tools.close(out)
         elif kind == "message_start":
             message = tree(event.get("message"))
             self._input = tree(message.get("usage"))
@@ -132,11 +143,15 @@ class Decoder(dialect.Decoder):
         elif kind == "error" or "error" in event:
             raise dialect.blame(self._provider, understand(event, 200), RULES)
 
-    def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
+    def _speak(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:
         if words := text(delta.get("text")):
             out.append(Text(words))
         elif thought := text(delta.get("thinking")):
             out.append(Thought(thought))
+        elif delta.get("type") == "tool_use":
+            self._tools.add(index, delta.get("id"), delta.get("name"), delta.get("input"))
+        elif piece := text(delta.get("partial_json")):
+            self._tools.add(index, arguments=piece)
 
     def _close(self, event: dict[str, Any], out: list[Event]) -> None:
         """Counts are reported with the reason for the end: before it, the output count is no more than a beginning."""

@@ -27,6 +27,7 @@ from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, load, text, tree
 from providers.wire.sse import LONGEST_LINE
+from providers.wire.tool import Pieces, functions, schema
 
 STREAM_TYPE = "application/vnd.amazon.eventstream"
 
@@ -76,6 +77,8 @@ class Bedrock(dialect.Dialect):
         }
         if system := [{"text": message.content} for message in chat.messages if message.role == "system"]:
             body["system"] = system
+        if chat.tools:
+            body["toolConfig"] = {"tools": [{"toolSpec": _tool(function)} for function in functions(chat)]}
         body = dialect.patched(body, dialect.reasoning(provider, chat, {}, {}))
         request = HttpRequest(
             "POST",
@@ -94,6 +97,11 @@ class Bedrock(dialect.Dialect):
         if kind:
             complaint = understand({"message": complaint.message, "type": kind}, status, headers)
         return judge(provider.name, complaint, provider.rules, RULES, _secret(provider))
+
+
+def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
+    named = {key: function[key] for key in ("name", "description") if key in function}
+    return {**named, "inputSchema": {"json": schema(function)}}
 
 
 def _secret(provider: Provider) -> str | None:
@@ -127,7 +135,7 @@ def _region(provider: Provider) -> str:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_buffer", "_finished", "_provider", "_waiting", "done")
+    __slots__ = ("_buffer", "_finished", "_provider", "_tools", "_waiting", "done")
 
     def __init__(self, provider: Provider) -> None:
         from botocore.eventstream import EventStreamBuffer
@@ -136,6 +144,7 @@ class Decoder(dialect.Decoder):
         self._buffer = EventStreamBuffer()
         self._waiting = 0  # bytes of a frame that is not there yet
         self._finished = False
+        self._tools = Pieces()
         self.done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
@@ -161,8 +170,13 @@ class Decoder(dialect.Decoder):
             raise self._complaint(headers, payload)
         event = load(payload)
         match headers.get(":event-type"):
+            case "contentBlockStart":
+                if tool := tree(tree(event.get("start")).get("toolUse")):
+                    self._tools.add(event.get("contentBlockIndex"), tool.get("toolUseId"), tool.get("name"))
             case "contentBlockDelta":
-                self._speak(tree(event.get("delta")), out)
+                self._speak(event.get("contentBlockIndex"), tree(event.get("delta")), out)
+            case "contentBlockStop":
+                self._tools.close(out)
             case "messageStop" if not self._finished:
                 self._finished = True
                 reason = text(event.get("stopReason"))
@@ -173,11 +187,13 @@ class Decoder(dialect.Decoder):
                 if "inputTokens" in usage and "outputTokens" in usage:
                     out.append(Report(usage_of(usage)))
 
-    def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
+    def _speak(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:
         if words := text(delta.get("text")):
             out.append(Text(words))
         elif thought := text(tree(delta.get("reasoningContent")).get("text")):
             out.append(Thought(thought))
+        elif piece := text(tree(delta.get("toolUse")).get("input")):
+            self._tools.add(index, arguments=piece)
 
     def _complaint(self, headers: Mapping[str, Any], payload: bytes) -> ProviderFault:
         kind = text(headers.get(":exception-type")) or text(headers.get(":error-code"))

@@ -45,6 +45,8 @@ class Cloudflare(dialect.Dialect):
         }
         if chat.temperature is not None and dialect.takes_temperature(provider, chat):
             body["temperature"] = chat.temperature
+        if chat.tools:
+            body["tools"] = chat.tools
         body = dialect.patched(body, dialect.reasoning(provider, chat, {"reasoning_effort": "medium"}, {}))
         return HttpRequest(
             "POST",
@@ -93,4 +95,6 @@ class Decoder(openai.Decoder):
         usage = chunk.get("usage")
         if isinstance(usage, dict) and "prompt_tokens" in usage:
             self._report = Report(openai.usage_of(usage))
-        super()._read({"choices": [{part: {"content": chunk["response"]}}], "errors": chunk.get("errors")}, part, out)
+        calls = [{"function": call} for call in entries(chunk.get("tool_calls"))]
+        said = {"content": chunk["response"], "tool_calls": calls}
+        super()._read({"choices": [{part: said}], "errors": chunk.get("errors")}, part, out)

@@ -19,6 +19,7 @@ from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import entries, load, text, tokens, tree
+from providers.wire.tool import Pieces
 
 RULES = (
     rule(QuotaSpent, status=(429,), contains=("api calls / month", "per month")),
@@ -48,6 +49,8 @@ class Cohere(dialect.Dialect):
         }
         if chat.temperature is not None and dialect.takes_temperature(provider, chat):
             body["temperature"] = chat.temperature
+        if chat.tools:
+            body["tools"] = chat.tools
         on, off = {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}
         body = dialect.patched(body, dialect.reasoning(provider, chat, on, off))
         return HttpRequest(
@@ -72,11 +75,12 @@ class Cohere(dialect.Dialect):
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_finished", "_provider", "_stream", "done")
+    __slots__ = ("_finished", "_provider", "_stream", "_tools", "done")
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._stream = sse.Stream()
+        self._tools = Pieces()
         self._finished = False
         self.done = False
 
@@ -98,6 +102,12 @@ class Decoder(dialect.Decoder):
         match event.get("type"):
             case "content-start" | "content-delta":
                 self._speak(tree(tree(delta.get("message")).get("content")), out)
+            case "tool-plan-delta":
+                if plan := text(tree(delta.get("message")).get("tool_plan")):
+                    out.append(Thought(plan))
+            case "tool-call-start" | "tool-call-delta":
+                call = tree(tree(delta.get("message")).get("tool_calls"))
+                self._tools.add_all([{**call, "index": event.get("index")}])
             case "message-end":
                 self._close(delta, out)
             case None if "message" in event:  # an error that came as it would have come without a stream
@@ -115,6 +125,7 @@ class Decoder(dialect.Decoder):
             raise dialect.blame(self._provider, understand(error, 200), RULES)
         if reason in _FAILED:
             raise ServerError(f"{self._provider.name} broke off: {reason}")
+        self._tools.close(out)
         self._finished = self.done = True
         out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
         if (usage := usage_of(tree(delta.get("usage")))) is not None:

@@ -22,6 +22,7 @@ from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
+from providers.wire.tool import functions, whole
 
 STREAM_PATH = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
 
@@ -63,6 +64,8 @@ class Gemini(dialect.Dialect):
         }
         if system := [{"text": message.content} for message in chat.messages if message.role == "system"]:
             body["systemInstruction"] = {"parts": system}
+        if chat.tools:
+            body["tools"] = [{"functionDeclarations": list(functions(chat))}]
         body = dialect.patched(body, dialect.reasoning(provider, chat, _ON, _OFF))
         return HttpRequest(
             "POST",
@@ -91,13 +94,14 @@ class Gemini(dialect.Dialect):
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_finished", "_provider", "_report", "_stream", "done")
+    __slots__ = ("_calls", "_finished", "_provider", "_report", "_stream", "done")
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._stream = sse.Stream()
         self._report: Report | None = None
         self._finished = False
+        self._calls = False
         self.done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
@@ -117,15 +121,16 @@ class Decoder(dialect.Decoder):
             raise dialect.blame(self._provider, understand(answer, 200), RULES)
         candidates = entries(answer.get("candidates"))
         candidate = tree(candidates[0]) if candidates else {}
-        parts = map(tree, entries(tree(candidate.get("content")).get("parts")))
-        out.extend(
-            Thought(words) if part.get("thought") is True else Text(words)
-            for part in parts
-            if (words := text(part.get("text")))
-        )
+        for part in map(tree, entries(tree(candidate.get("content")).get("parts"))):
+            if words := text(part.get("text")):
+                out.append(Thought(words) if part.get("thought") is True else Text(words))
+            elif call := tree(part.get("functionCall")):
+                self._calls = True
+                out.append(whole(call.get("id"), call.get("name"), call.get("args")))
         blocked = text(tree(answer.get("promptFeedback")).get("blockReason"))
         if reason := text(candidate.get("finishReason")) or blocked:
-            self._finish("filtered" if blocked else _REASONS.get(reason, "stop"), reason, out)
+            meant = "filtered" if blocked else _REASONS.get(reason, "stop")
+            self._finish("tool" if self._calls and meant == "stop" else meant, reason, out)
         if isinstance(usage := answer.get("usageMetadata"), dict):
             self._report = Report(usage_of(usage), text(answer.get("modelVersion")) or None)
         if self._finished and self._report is not None:  # before the end, counts are no more than a beginning

@@ -14,6 +14,7 @@ from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 from providers.wire.sse import Lines
 from providers.wire.think import Splitter
+from providers.wire.tool import whole
 
 RULES = (
     rule(UnknownModel, contains=("not found, try pulling",)),
@@ -41,6 +42,8 @@ class Ollama(dialect.Dialect):
             "options": options,
             **_thinking(provider, chat),
         }
+        if chat.tools:
+            body["tools"] = chat.tools
         return HttpRequest(
             "POST",
             dialect.url(provider, provider.chat_path or "/api/chat", chat.model),
@@ -85,12 +88,13 @@ def _window(provider: Provider, chat: Chat) -> int | None:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_lines", "_provider", "_split", "done")
+    __slots__ = ("_calls", "_lines", "_provider", "_split", "done")
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._lines = Lines()
         self._split = Splitter()
+        self._calls = False
         self.done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
@@ -114,14 +118,18 @@ class Decoder(dialect.Decoder):
             out.append(Thought(thought))
         if words := text(message.get("content")):
             self._split.feed(words, out)
+        for call in map(tree, entries(message.get("tool_calls"))):
+            function = tree(call.get("function"))
+            self._calls = True
+            out.append(whole(call.get("id"), function.get("name"), function.get("arguments")))
         if piece.get("done") is True:
-            self._close(piece, bool(entries(message.get("tool_calls"))), out)
+            self._close(piece, out)
 
-    def _close(self, piece: dict[str, Any], tool: bool, out: list[Event]) -> None:
+    def _close(self, piece: dict[str, Any], out: list[Event]) -> None:
         self.done = True
         self._split.end(out)
         reason = text(piece.get("done_reason"))
-        out.append(Finish("tool" if tool else _REASONS.get(reason, "stop"), reason or None))
+        out.append(Finish("tool" if self._calls else _REASONS.get(reason, "stop"), reason or None))
         if "prompt_eval_count" in piece and "eval_count" in piece:  # either may be missing; half a count is none
             out.append(Report(usage_of(piece), text(piece.get("model")) or None))
 

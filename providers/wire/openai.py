@@ -24,6 +24,7 @@ from providers.wire.complaint import TOO_LONG, Rule, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 from providers.wire.think import Splitter
+from providers.wire.tool import Pieces
 
 RULES = (
     rule(
@@ -65,6 +66,8 @@ class OpenAi(dialect.Dialect):
             body["stream_options"] = {"include_usage": True}
         if chat.temperature is not None and dialect.takes_temperature(provider, chat):
             body["temperature"] = chat.temperature
+        if chat.tools:
+            body["tools"] = chat.tools
         body = dialect.patched(body, dialect.reasoning(provider, chat, {"reasoning_effort": "medium"}, {}))
         body = dialect.patched(body, ways.get("body", {}))
         more = dict(ways.get("headers", {}))
@@ -96,13 +99,14 @@ class OpenAi(dialect.Dialect):
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_finished", "_provider", "_refused", "_rules", "_seen", "_split", "_stream", "done")
+    __slots__ = ("_finished", "_provider", "_refused", "_rules", "_seen", "_split", "_stream", "_tools", "done")
 
     def __init__(self, provider: Provider, rules: tuple[Rule, ...] = RULES) -> None:
         self._provider = provider
         self._rules = rules
         self._stream = sse.Stream()
         self._split = Splitter()
+        self._tools = Pieces()
         self._finished = False
         self._refused = False
         self._seen = False
@@ -161,6 +165,7 @@ class Decoder(dialect.Decoder):
                 self._split.feed(text(content), out)
         elif content:
             self._speak_parts(entries(content), out)
+        self._tools.add_all(delta.get("tool_calls"))
         if refusal := text(delta.get("refusal")):
             self._refused = True
             out.append(Text(refusal))
@@ -179,8 +184,10 @@ class Decoder(dialect.Decoder):
         if reason in _FAILED:
             raise ServerError(f"{self._provider.name} broke off: {reason}")
         self._split.end(out)
+        called = self._tools.close(out)  # not all who call a tool say so at the end
         self._finished = True
-        out.append(Finish("filtered" if self._refused else _REASONS.get(reason, "stop"), reason or None))
+        meant = "filtered" if self._refused else _REASONS.get(reason, "stop")
+        out.append(Finish("tool" if called and meant == "stop" else meant, reason or None))
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from providers.errors import BrokenStream, ContentFiltered, Malformed, ProviderFault
+from providers.errors import BrokenStream, ContentFiltered, Malformed, ProviderFault, UnknownModel
 from providers.message import Chat, Event, Finish, Report, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
@@ -29,6 +29,8 @@ _FIRST_LOOK_S, _RAREST_LOOK_S = 0.25, 5.0
 
 class Replicate(dialect.Dialect):
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
+        if chat.tools:
+            raise UnknownModel(f"{provider.name} has no model that takes tools")
         ways = dialect.quirks(provider, chat.model)
         wishes: dict[str, Any] = {
             "prompt": _prompt(chat),

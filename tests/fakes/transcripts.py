@@ -6,7 +6,7 @@ from struct import pack
 from typing import Any
 from zlib import crc32
 
-from providers.message import Event, Finish, Report, Text, Thought, Usage
+from providers.message import Event, Finish, Report, Text, Thought, ToolCall, Usage
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,46 @@ TRANSCRIPTS = [
         (Text("I cannot"), Finish("filtered", "stop")),
     ),
     Transcript(
+        "calls of tools in pieces",
+        "openai",
+        sse(
+            delta(content="Let me look."),
+            delta(tool_calls=[{"index": 0, "id": "t1", "function": {"name": "look", "arguments": ""}}]),
+            delta(tool_calls=[{"index": 0, "function": {"arguments": '{"at": '}}]),
+            delta(tool_calls=[{"index": 1, "id": "t2", "function": {"name": "wait", "arguments": None}}]),
+            delta(tool_calls=[{"index": 0, "function": {"arguments": '"☃"}'}}]),
+            delta("tool_calls"),
+            end=DONE,
+        ),
+        (
+            Text("Let me look."),
+            ToolCall("t1", "look", '{"at": "☃"}'),
+            ToolCall("t2", "wait", "{}"),
+            Finish("tool", "tool_calls"),
+        ),
+    ),
+    Transcript(
+        "a call that was not streamed and is not told at the end",
+        "openai",
+        json.dumps(
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": None,
+                            "tool_calls": [
+                                {"id": "t1", "function": {"name": "look", "arguments": "{}"}},
+                                {"id": "t2", "function": {"name": "wait", "arguments": "{}"}},
+                            ],
+                        },
+                        "finish_reason": "stop",
+                    }
+                ]
+            }
+        ).encode(),
+        (ToolCall("t1", "look", "{}"), ToolCall("t2", "wait", "{}"), Finish("tool", "stop")),
+    ),
+    Transcript(
         "a terminator without a reason",
         "openai",
         sse(delta(content="Hi"), end=DONE),
@@ -247,6 +287,23 @@ TRANSCRIPTS = [
         (Finish("filtered", "refusal"), Report(Usage(16, 5, 2, 1, 0), "claude")),
     ),
     Transcript(
+        "blocks that call tools",
+        "anthropic",
+        named(
+            {
+                "type": "content_block_start",
+                "index": 0,
+                "content_block": {"type": "tool_use", "id": "t1", "name": "look", "input": {}},
+            },
+            block("input_json_delta", partial_json=""),
+            block("input_json_delta", partial_json='{"at": '),
+            block("input_json_delta", partial_json='"☃"}'),
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}},
+        ),
+        (ToolCall("t1", "look", '{"at": "☃"}'), Finish("tool", "tool_use")),
+    ),
+    Transcript(
         "no counts at all",
         "anthropic",
         named(
@@ -284,6 +341,12 @@ TRANSCRIPTS = [
         (Thought("hm"), Text("Hel"), Text("lo"), Finish("stop", "STOP"), Report(Usage(10, 4, 0, 8, 5), "g-1")),
     ),
     Transcript(
+        "a part that calls a tool",
+        "gemini",
+        sse(partial({"functionCall": {"name": "look", "args": {"at": "here"}}}, finish="STOP")),
+        (ToolCall("", "look", '{"at": "here"}'), Finish("tool", "STOP")),
+    ),
+    Transcript(
         "a blocked prompt",
         "gemini",
         sse({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 9}}),
@@ -305,6 +368,15 @@ TRANSCRIPTS = [
             },
         ),
         (Thought("hm"), Text("Hello"), Finish("stop", "stop"), Report(Usage(9, 0, 0, 3, 0), "q")),
+    ),
+    Transcript(
+        "a line that calls a tool",
+        "ollama",
+        lines(
+            {"message": {"content": "", "tool_calls": [{"function": {"name": "look", "arguments": {"at": "here"}}}]}},
+            {"message": {"content": ""}, "done": True, "done_reason": "stop"},
+        ),
+        (ToolCall("", "look", '{"at": "here"}'), Finish("tool", "stop")),
     ),
     Transcript(
         "half a count is none, and a last line may have no end",
@@ -354,6 +426,41 @@ TRANSCRIPTS = [
         (Text("Hi"), Finish("stop", "COMPLETE")),
     ),
     Transcript(
+        "a plan, and calls of tools in pieces",
+        "cohere",
+        named(
+            {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look."}}},
+            {
+                "type": "tool-call-start",
+                "index": 0,
+                "delta": {"message": {"tool_calls": {"id": "t1", "function": {"name": "look", "arguments": ""}}}},
+            },
+            {
+                "type": "tool-call-delta",
+                "index": 0,
+                "delta": {"message": {"tool_calls": {"function": {"arguments": '{"at": "☃"}'}}}},
+            },
+            {"type": "tool-call-end", "index": 0},
+            ended("TOOL_CALL"),
+        ),
+        (Thought("I look."), ToolCall("t1", "look", '{"at": "☃"}'), Finish("tool", "TOOL_CALL")),
+    ),
+    Transcript(
+        "frames that call a tool",
+        "bedrock",
+        framed(
+            (
+                "contentBlockStart",
+                {"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "t1", "name": "look"}}},
+            ),
+            ("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"toolUse": {"input": '{"at": '}}}),
+            ("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"toolUse": {"input": '"☃"}'}}}),
+            ("contentBlockStop", {"contentBlockIndex": 1}),
+            ("messageStop", {"stopReason": "tool_use"}),
+        ),
+        (ToolCall("t1", "look", '{"at": "☃"}'), Finish("tool", "tool_use")),
+    ),
+    Transcript(
         "blocks in frames",
         "bedrock",
         framed(
@@ -400,6 +507,12 @@ TRANSCRIPTS = [
             end=DONE,
         ),
         (Thought("hm"), Text("Hel"), Text("lo ☃"), Finish("stop", "stop"), Report(Usage(9, 0, 0, 3, 0))),
+    ),
+    Transcript(
+        "a call of a tool beside no response",
+        "cloudflare",
+        sse({"response": None, "tool_calls": [{"name": "look", "arguments": {"at": "here"}}]}, end=DONE),
+        (ToolCall("", "look", '{"at": "here"}'), Finish("tool", "stop")),
     ),
     Transcript(
         "chunks as in chat completions",

@@ -106,6 +106,7 @@ def test_garbage_raises_nothing_but_our_own_errors(dialect: str, data: st.DataOb
 FRAMES = ["contentBlockDelta", "messageStop", "metadata", "messageStart"]
 WORDS = [
     "choices", "delta", "content", "finish_reason", "usage", "error", "code", "message", "type", "candidates", "parts",
+    "tool_calls", "function", "arguments", "name", "index", "functionCall", "args", "tool_use", "start", "toolUse",
     "output", "status", "id", "urls", "metrics", "response", "result", "success", "errors", "usage", "stopReason",
     "inputTokens", "outputTokens", "billed_units", "input_tokens", "output_tokens", "reasoningContent", "type",
     "text", "usageMetadata", "finishReason", "prompt_tokens", "done", "base_resp", "status_code", "x_groq", "thinking",

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from goblin.settings import Settings
+from providers.errors import UnknownModel
 from providers.message import Chat, Message
 from providers.provider import Model, Provider
 from providers.registry import load
@@ -313,3 +314,60 @@ def test_a_row_may_add_headers_and_parts_of_the_body() -> None:
 )
 def test_models_that_answer_chats_are_read_from_a_list(dialect: str, listed: Any, names: tuple[str, ...]) -> None:
     assert SPOKEN[dialect].parse_models(json.dumps(listed).encode()) == names
+
+
+PARAMETERS = {"type": "object", "properties": {"at": {"type": "string"}}}
+NOTHING = {"type": "object", "properties": {}}
+TOOLS = (
+    {"type": "function", "function": {"name": "look", "description": "looks", "parameters": PARAMETERS}},
+    {"type": "function", "function": {"name": "wait"}},
+)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        *((dialect, {"tools": list(TOOLS)}) for dialect in ("openai", "ollama", "cohere", "cloudflare")),
+        (
+            "anthropic",
+            {
+                "tools": [
+                    {"name": "look", "description": "looks", "input_schema": PARAMETERS},
+                    {"name": "wait", "input_schema": NOTHING},
+                ]
+            },
+        ),
+        (
+            "gemini",
+            {
+                "tools": [
+                    {
+                        "functionDeclarations": [
+                            {"name": "look", "description": "looks", "parameters": PARAMETERS},
+                            {"name": "wait"},
+                        ]
+                    }
+                ]
+            },
+        ),
+        (
+            "bedrock",
+            {
+                "toolConfig": {
+                    "tools": [
+                        {"toolSpec": {"name": "look", "description": "looks", "inputSchema": {"json": PARAMETERS}}},
+                        {"toolSpec": {"name": "wait", "inputSchema": {"json": NOTHING}}},
+                    ]
+                }
+            },
+        ),
+    ],
+)
+def test_tools_are_described_as_the_dialect_wants_them(dialect: str, said: dict[str, Any]) -> None:
+    without, asked = body(provider(dialect=dialect), chat()), body(provider(dialect=dialect), chat(tools=TOOLS))
+    assert {key: value for key, value in asked.items() if key not in without} == said
+
+
+def test_a_vendor_without_tools_is_not_asked_to_call_them() -> None:
+    with pytest.raises(UnknownModel):
+        ask(provider(dialect="replicate"), chat(tools=TOOLS))
