@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 from ssl import SSLContext
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from goblin.errors import GoblinError
+from providers import limit
 from providers.control import Control, Watchdog
 from providers.embed import Embed, Embeddings, Purpose, joined, slices
 from providers.errors import BrokenStream, Malformed, ProviderFault, UnknownModel, Unreachable
@@ -155,6 +157,7 @@ class Caller:
                 response = slot.send(request, provider, control)
             if response is None:
                 raise Unreachable(f"{provider.name} closed the connection without an answer")
+            control.hear(limit.read(response.headers, datetime.now(UTC)))
             try:
                 yield response
             finally:

@@ -7,6 +7,7 @@ import time
 
 from goblin.errors import GoblinError
 from providers.errors import Phase, TimedOut
+from providers.limit import Limits
 from providers.provider import Deadlines
 
 DRAIN_S = 1.0  # that a server may take to close an answer which is whole already
@@ -34,7 +35,10 @@ class Control:
         "_socket",
         "_started",
         "_total_at",
+        "limits",
+        "limits_at",
         "phase",
+        "silence_s",
         "ttft_s",
     )
 
@@ -47,8 +51,13 @@ class Control:
         self._started = self._total_at = 0.0
         self._asked_at: float | None = None
         self._limit: float | None = None
+        self._end: tuple[float, GoblinError] | None = None
+        self._entered_at = 0.0
+        self.limits: Limits | None = None  # the newest that was said of the vendor's rates
+        self.limits_at = 0.0
         self.phase: Phase = "connect"
         self.ttft_s: float | None = None
+        self.silence_s = 0.0
 
     def cut(self, error: GoblinError) -> None:
         """Ends the call from another thread: the thread that reads raises `error`. Of several errors the first stays.
@@ -100,7 +109,13 @@ class Control:
             phase, self._deadlines.stall
         )
         self.phase = phase
-        self._limit = min(time.monotonic() + seconds, self._total_at)
+        self._entered_at = time.monotonic()
+        self._limit = min(self._entered_at + seconds, self._total_at)
+
+    def hear(self, limits: Limits | None) -> None:
+        """An answer has begun."""
+        if limits is not None:
+            self.limits, self.limits_at = limits, time.monotonic()
 
     def first_token(self) -> None:
         if self.ttft_s is None:

@@ -226,7 +226,7 @@ class Admission:
     def conclude(self, admitted: Admitted, used: Used, outcome: Seen) -> tuple[str, ...]:
         """`observe` and `settle` of an admitted call, in one round trip."""
         place = admitted.place
-        judged = breaker.as_ask(str(admitted.attempt), place.provider, place.candidate, outcome, self._knobs)
+        judged = breaker.as_ask(str(admitted.attempt), place.provider, place.candidate, outcome, self._knobs, SPAN_MS)
         settled = _settlement(admitted.attempt, used, admitted.generation, admitted.counters)
         return _alerts(self.scripts.run_all([("judge", judged), ("settle", settled)])[1])
 
@@ -239,7 +239,7 @@ class Admission:
 
         Before its settlement if the call was admitted; without `attempt` it counts as of now.
         """
-        asked = breaker.as_ask(str(attempt or ""), provider, candidate, outcome, self._knobs)
+        asked = breaker.as_ask(str(attempt or ""), provider, candidate, outcome, self._knobs, SPAN_MS)
         answer = self.scripts.run("judge", asked)
         return dict(zip(answer[::2], answer[1::2], strict=True))
 

@@ -14,10 +14,15 @@ from enum import StrEnum
 from typing import Any
 
 from goblin.errors import Breaker, GoblinError
+from providers.limit import Gauge, Limits
 
 REST_OF_KEY_MS = 300_000  # a wrong key or an empty account does not mend itself in a moment
 REST_OF_THROTTLE_MS = 5_000  # when the vendor names no delay
 LEARNED_MS = 600_000  # that a limit told by the vendor is believed
+
+
+MINUTE_S = 60.0
+_SILENT = Gauge(0)
 
 
 class Verdict(StrEnum):
@@ -48,6 +53,22 @@ class Told:
     empty_ms: int = 0
 
 
+def told(limits: Limits | None, age_s: float) -> Told:
+    """What an answer said `age_s` seconds ago."""
+    if limits is None:
+        return Told()
+    requests, tokens = limits.requests or _SILENT, limits.tokens or _SILENT
+    return Told(
+        requests.limit,
+        tokens.limit,
+        requests.used,
+        tokens.used,
+        _ms(MINUTE_S if requests.reset_s is None else requests.reset_s, age_s),
+        _ms(MINUTE_S if tokens.reset_s is None else tokens.reset_s, age_s),
+        _ms(limits.empty_s, age_s),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The end of a call, as the breakers need it."""
@@ -61,24 +82,24 @@ class Seen:
 def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
     """What a call that ended so says. None: it succeeded. What is not the provider's doing says nothing."""
     if error is None:
-        if told.empty_ms:
-            return Seen(Verdict.COOL, told.empty_ms, "its limit is used up for now", told)
         return Seen(Verdict.GOOD, told=told)
     reason = error.message[:200]
     match error.breaker:
         case Breaker.OPEN:
             return Seen(Verdict.OPEN, REST_OF_KEY_MS, reason, told)
         case Breaker.COOL:
-            after_ms = REST_OF_THROTTLE_MS if error.retry_after is None else round(error.retry_after * 1000)
-            return Seen(Verdict.COOL, max(after_ms, told.empty_ms), reason, told)
+            after_ms = told.empty_ms or REST_OF_THROTTLE_MS
+            return Seen(
+                Verdict.COOL, after_ms if error.retry_after is None else round(error.retry_after * 1000), reason, told
+            )
         case Breaker.COUNT:
             return Seen(Verdict.BAD, reason=f"fails too often, last: {reason}", told=told)
         case Breaker.IGNORE:
             return Seen(Verdict.NONE, reason=reason, told=told)
 
 
-def as_ask(attempt: str, provider: str, candidate: str, outcome: Seen, knobs: Knobs) -> dict[str, Any]:
-    """The value that the verb `judge` takes."""
+def as_ask(attempt: str, provider: str, candidate: str, outcome: Seen, knobs: Knobs, span_ms: int) -> dict[str, Any]:
+    """The value that the verb `judge` takes. `span_ms` is how long a window counts."""
     return {
         "attempt": attempt,
         "provider": provider,
@@ -94,4 +115,13 @@ def as_ask(attempt: str, provider: str, candidate: str, outcome: Seen, knobs: Kn
         "learned_requests": outcome.told.requests,
         "learned_tokens": outcome.told.tokens,
         "learned_ms": LEARNED_MS,
+        "used_requests": outcome.told.used_requests,
+        "used_tokens": outcome.told.used_tokens,
+        "requests_free_ms": outcome.told.requests_free_ms,
+        "tokens_free_ms": outcome.told.tokens_free_ms,
+        "span": span_ms,
     }
+
+
+def _ms(seconds: float, age_s: float) -> int:
+    return max(round((seconds - age_s) * 1000), 0)

@@ -20,7 +20,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "admit": ("generation", "money", "window", "breaker"),
     "settle": ("generation", "money", "window", "hold"),
     "release": ("generation", "money", "window", "breaker", "hold"),
-    "judge": ("generation", "breaker"),
+    "judge": ("generation", "breaker", "window"),
     "load": ("generation", "money", "window"),
     "use": (),
 }

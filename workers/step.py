@@ -240,7 +240,11 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int) -> Result | No
     ending = call.make()
     # LeaseLost ends this message here: whoever owns the step now goes on
     closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
-    alerts = runtime.gate.conclude(given, ending.charge, call.error)
+    failure = Failure(candidate.provider.id, candidate.model.id, ending.error or {}, candidate.model.context)
+    if call.error is not None and call.error.breaker is Breaker.COOL and call.error.retry_after is not None:
+        pause_s = failover.pause_s([*work.failures, failure], candidate.name)
+        call.error.retry_after = max(call.error.retry_after, pause_s)
+    alerts = runtime.gate.conclude(given, ending.charge, call.error, call.told)
     runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
     call.report(ending, closed.cost, alerts)

@@ -4,7 +4,8 @@
 --   verdict: good | bad (a failure in the rate) | cool (leave the candidate alone for rest_ms) | open (open the whole
 --   key for rest_ms) | none (says nothing); rest_ms; reason; threshold (failure rate, 0..1) and samples that open;
 --   period_ms of the rate; rest_base_ms, doubled by every opening in a row up to rest_max_ms;
---   learned_requests, learned_tokens (per minute, 0 = not told) and learned_ms that they are believed
+--   learned_requests, learned_tokens (per minute, 0 = not told) and learned_ms that they are believed; used_requests,
+--   used_tokens of them by the vendor's count, free again in requests_free_ms, tokens_free_ms; span (ms that a window counts)
 -- RETURNS names and what became of them: {name, "opened" | "closed" | "cooled", …}
 -- A call admitted before a breaker changed its state says nothing about the new one.
 local ask = cjson.decode(ARGV[1])
@@ -61,6 +62,18 @@ local function is_too_bad(breaker, verdict)
   return verdict == "bad" and calls >= ask.samples and failures >= ask.threshold * calls
 end
 
+-- The vendor's limits hold for the candidate from now on, and what it counted beyond ours was sent by others.
+local function learn(name, breaker)
+  redis.call("HSET", breaker.key, "learned_requests", ask.learned_requests, "learned_tokens", ask.learned_tokens,
+    "learned_until", now + ask.learned_ms)
+  local root = generation_root()
+  if not root then return end
+  local window = open_window(root .. "window:" .. name, now, ask.span)
+  count_others(window, math.max(0, ask.used_requests - window.requests), 0, ask.requests_free_ms)
+  count_others(window, 0, math.max(0, ask.used_tokens - window.tokens), ask.tokens_free_ms)
+  save_window(window)
+end
+
 local function judge_closed(name, breaker, verdict)
   if verdict == "open" then return trip(name, breaker, ask.rest_ms) end
   if (verdict == "good" or verdict == "bad") and is_too_bad(breaker, verdict) then trip(name, breaker) end
@@ -92,8 +105,7 @@ for place, name in ipairs({ask.provider, ask.candidate}) do
     note(name, "cooled", now + ask.rest_ms)
   end
   if place == 2 and (ask.learned_requests > 0 or ask.learned_tokens > 0) then
-    redis.call("HSET", breaker.key, "learned_requests", ask.learned_requests, "learned_tokens", ask.learned_tokens,
-      "learned_until", now + ask.learned_ms)
+    learn(name, breaker)
   end
   redis.call("PEXPIRE", breaker.key, 86400000)
 end

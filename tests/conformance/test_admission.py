@@ -256,6 +256,25 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(), "a"),
         admit(["refused", "requests", 60_750, "near/small"], "b"),
     ],
+    "what others sent with the same key counts until the vendor says that it is free again": [
+        admit(admitted(), "a"),
+        Do("judge", verdict("good", learned_requests=3, used_requests=2, requests_free_ms=8000), []),
+        admit(admitted(), "b"),
+        admit(["refused", "requests", 8250, "near/small"], "c"),
+        admit(admitted(after=8250), "c", after=8250),
+    ],
+    "what is ours already is not counted twice": [
+        Do("judge", verdict("good", learned_tokens=100), []),
+        admit(admitted(), "a", place(tokens=60)),
+        Do("settle", end("a", input=30, output=30), ["settled"]),
+        Do("judge", verdict("good", learned_tokens=100, used_tokens=60), []),
+        admit(admitted(), "b", place(tokens=40)),
+        admit(["refused", "tokens", 60_750, "near/small"], "c", place(tokens=1)),
+    ],
+    "what has become free since the vendor spoke does not count": [
+        Do("judge", verdict("good", learned_requests=2, used_requests=2, requests_free_ms=0), []),
+        admit(admitted(), "a"),
+    ],
 }  # fmt: skip
 
 
@@ -351,6 +370,19 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(CANDIDATES), verb=st.sampled_from(["good", "bad", "open", "cool"]))
     def hear(self, name: str, verb: str) -> None:
         self.both.run("judge", verdict(verb, "", name))
+
+    @rule(
+        name=st.sampled_from(CANDIDATES),
+        limits=st.tuples(st.sampled_from([0, 3]), st.sampled_from([0, 200])),
+        used=st.tuples(st.integers(0, 5), st.sampled_from([0, 50, 300])),
+        free_ms=st.sampled_from([0, 1, 250, 10_000, 60_000, 70_000]),
+    )
+    def learn(self, name: str, limits: tuple[int, int], used: tuple[int, int], free_ms: int) -> None:
+        told = {
+            "learned_requests": limits[0], "learned_tokens": limits[1], "used_requests": used[0],
+            "used_tokens": used[1], "requests_free_ms": free_ms, "tokens_free_ms": free_ms,
+        }  # fmt: skip
+        self.both.run("judge", verdict("good", "", name, **told))
 
     @rule(ms=st.sampled_from([1, 249, 250, 3000, 10_000, 30_000, 60_500, 60_750, HOUR]))
     def wait(self, ms: int) -> None:

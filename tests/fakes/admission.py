@@ -256,7 +256,20 @@ class Twin:
                 changes += [name, "cooled"]
             if place and (ask["learned_requests"] or ask["learned_tokens"]):
                 breaker.learned = (ask["learned_requests"], ask["learned_tokens"], now + ask["learned_ms"])
+                if self.generation is not None:
+                    self._learn(self.windows[name], ask, now)
         return changes
+
+    def _learn(self, window: Window, ask: dict[str, Any], now: int) -> None:
+        span = ask["span"]
+        window.look(now, span)
+        window.last = window.bucket(now)
+        others = max(0, ask["used_requests"] - sum(window.requests.values()))
+        if ask["requests_free_ms"] > 0:
+            window.add((now + min(ask["requests_free_ms"], span) - span) // GRAIN, others, 0)
+        others = max(0, ask["used_tokens"] - sum(window.tokens.values()))
+        if ask["tokens_free_ms"] > 0:
+            window.add((now + min(ask["tokens_free_ms"], span) - span) // GRAIN, 0, others)
 
     def _judge_closed(self, breaker: Breaker, ask: dict[str, Any], verdict: str, now: int) -> str:
         if verdict == "open":

@@ -59,6 +59,11 @@ def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fi
         "learned_requests": 0,
         "learned_tokens": 0,
         "learned_ms": 600_000,
+        "used_requests": 0,
+        "used_tokens": 0,
+        "requests_free_ms": 60_000,
+        "tokens_free_ms": 60_000,
+        "span": SPAN,
     }
     return made | fields
 

@@ -89,6 +89,14 @@ local function count(window, bucket, requests, tokens)
   window.tokens = window.tokens + tokens
 end
 
+-- Add what somebody else has sent, so that it leaves in `free` ms: nothing when that has passed.
+local function count_others(window, requests, tokens, free)
+  if free <= 0 or requests + tokens == 0 then return end
+  local bucket = math.floor((window.now + math.min(free, window.span) - window.span) / GRAIN)
+  window.tail = math.min(window.tail, bucket)
+  count(window, bucket, requests, tokens)
+end
+
 local function take_window(window, limits, tokens)
   count(window, window.bucket, 1, tokens)
   if limits.rpm > 0 then

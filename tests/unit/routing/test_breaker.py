@@ -70,10 +70,10 @@ def test_an_error_says_what_its_facts_say(error: GoblinError | None, verdict: Ve
     assert (seen(error).verdict, seen(error).rest_ms) == (verdict, rest_ms)
 
 
-def test_a_limit_that_is_used_up_cools_although_the_call_succeeded() -> None:
+def test_a_throttled_candidate_rests_until_what_is_used_up_comes_back_unless_its_vendor_says_when() -> None:
     told = Told(requests=60, empty_ms=8_000)
-    assert (seen(None, told).verdict, seen(None, told).rest_ms) == (Verdict.COOL, 8_000)
-    assert seen(Throttled("x", retry_after=3), told).rest_ms == 8_000
+    assert (seen(Throttled("x"), told).verdict, seen(Throttled("x"), told).rest_ms) == (Verdict.COOL, 8_000)
+    assert seen(Throttled("x", retry_after=2), told).rest_ms == 2_000
     assert seen(None, Told(requests=60)).verdict is Verdict.GOOD
 
 
