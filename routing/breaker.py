@@ -40,16 +40,22 @@ class Knobs:
     threshold: float = 0.8
     samples: int = 5
     period_ms: int = 30_000
-    rest_base_ms: int = 15_000
-    rest_max_ms: int = 300_000
+    rest_base_ms: int = 5_000
+    rest_max_ms: int = 20_000  # whoever recovers is used again within half a minute
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the vendor's headers say: its limits per minute (0 = not said), and for how long nothing is left (ms)."""
+    """What the vendor's headers say: its limits per minute (0 = not said); how much of them is used by its own count,
+    and the ms until all of that is free again; the ms until what is used up, also of longer periods, comes back.
+    """
 
     requests: int = 0
     tokens: int = 0
+    used_requests: int = 0
+    used_tokens: int = 0
+    requests_free_ms: int = 0
+    tokens_free_ms: int = 0
     empty_ms: int = 0
 
 
