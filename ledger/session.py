@@ -87,7 +87,7 @@ class Ledger:
         try:
             cursor = connection.cursor(row_factory=namedtuple_row)
             cursor.execute(sql, parameters)
-            return cursor.fetchall() if cursor.description else ()
+            return cursor.fetchall() if cursor.pgresult.nfields else ()
         finally:
             if connection.closed:
                 pooled.invalidate()
