@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_with_nothing_running_it_brings_its_own_stack_and_takes_it_away(settings
     assert "ollama/sim-llama" in out
     assert "succeeded, $0.000000000 in all" in out
     assert is_at_rest(home)
+
+
+def test_a_server_that_is_only_named_by_its_address_streams_and_is_paid_by_the_configured_price(
+    simulator: str, home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "goblin.toml"
+    file.write_text(f"""
+        [providers.mine]
+        base_url = "{simulator}/at/mine/openai/v1"
+        api_key = "mine"
+        models = ["sim-gpt"]
+        input_usd_mtok = "2"
+        output_usd_mtok = "8"
+    """)
+    with run(file, home, "chat@mine: hello", "--json") as process:
+        out, told = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, told
+    *events, ended = [json.loads(line) for line in out.splitlines()]
+    pieces = [event["data"]["text"] for event in events if event["event"] == "delta"]
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == ended["output"]
+    usage = ended["steps"][0]["usage"]
+    assert usage["measured"]
+    assert Decimal(ended["cost_usd"]) == (2 * Decimal(usage["input"]) + 8 * Decimal(usage["output"])) / 10**6 > 0
 
 
 def test_ctrl_c_cancels_a_run_whose_stack_ends_with_it(settings: Path, home: Path) -> None:
