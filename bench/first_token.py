@@ -5,6 +5,7 @@ is read as the API reads it.
 """
 
 import json
+import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -17,21 +18,33 @@ from bench.house import PROVIDER, House
 from bench.table import Row
 from workers.stream import key
 
-CALLS, TOKENS, SPEED = 200, 40, 400
-MODEL = f"sim-instant+tokens={TOKENS}+speed={SPEED}"
+CALLS, TOKENS, SPEED = 100, 40, 200
+MODEL = f"sim-instant+ttft=0.1+speed={SPEED}+tokens={TOKENS}"  # as quick as the quickest vendors
+ASK = "say something"
+_TOKEN = re.compile(r'"content": ?"[^"]')
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Moments in Unix seconds."""
+    """Moments in Unix seconds; `tokens` are those at which a reader has them."""
 
     asked: float
     submitted: float
-    claimed: float
+    admitted: float
     started: float  # the call: its event
     written: float  # the first token: its event
-    read: float  # the first token, by a reader
-    last_read: float
+    tokens: list[float]
+
+    @property
+    def first(self) -> float:
+        """Seconds to the first token."""
+        return self.tokens[0] - self.asked
+
+    @property
+    def late(self) -> float:
+        """Seconds that a token comes behind the upstream's pace, on average, the first one being in time."""
+        pace = TOKENS / len(self.tokens) / SPEED
+        return sum(at - self.tokens[0] - number * pace for number, at in enumerate(self.tokens)) / len(self.tokens)
 
 
 def measure(ground: Ground) -> list[Row]:
@@ -43,72 +56,74 @@ def measure(ground: Ground) -> list[Row]:
                 _through(ground, house)
             ours = [_through(ground, house) for _ in range(CALLS)]
         house.close()
-    first = [one.read - one.asked for one in ours]
-    token = [(one.last_read - one.read) / TOKENS for one in ours]
-    plain_first, plain_token = [one[0] for one in direct], [one[1] for one in direct]
+    first, direct_first = [one.first for one in ours], [one.first for one in direct]
     parts = {
-        "submit": [one.submitted - one.asked for one in ours],
-        "submitted → step claimed": [one.claimed - one.submitted for one in ours],
-        "claimed → call started": [one.started - one.claimed for one in ours],
+        "asked → stored and published": [one.submitted - one.asked for one in ours],
+        "asked → admitted": [one.admitted - one.asked for one in ours],
+        "admitted → call started": [one.started - one.admitted for one in ours],
         "call started → first token": [one.written - one.started for one in ours],
-        "first token → read": [one.read - one.written for one in ours],
+        "first token → read": [one.tokens[0] - one.written for one in ours],
     }
     return [
         *(
-            Row("first_token", f"added to first token, p{share}", _ms(first, share) - _ms(plain_first, share), "ms")
+            Row(
+                "first_token", f"added to the first token, p{share}", _ms(first, share) - _ms(direct_first, share), "ms"
+            )
             for share in (50, 90, 99)
         ),
-        Row("first_token", "added per token, p50", _ms(token, 50) - _ms(plain_token, 50), "ms"),
-        Row("first_token", "direct: first token, p50", _ms(plain_first, 50), "ms"),
+        Row("first_token", "added to each later token", _mean_late(ours) - _mean_late(direct), "ms"),
+        Row("first_token", "direct: first token, p50", _ms(direct_first, 50), "ms"),
         *(Row("first_token", f"{name}, p50", _ms(values, 50), "ms") for name, values in parts.items()),
     ]
 
 
-def _direct(url: str) -> tuple[float, float]:
-    """Seconds to the first token, and per token after it."""
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "say something"}], "stream": True}
+def _direct(url: str) -> Timing:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": ASK}], "stream": True}
     with httpx.Client() as client:
         client.get(url)  # a warm connection, as ours is
         asked = time.time()
-        moments = []
         with client.stream("POST", url, json=body, headers={"authorization": "Bearer none"}) as response:
-            moments = [
-                time.time() for line in response.iter_lines() if '"content":"' in line and '"content":""' not in line
-            ]
-    return moments[0] - asked, (moments[-1] - moments[0]) / TOKENS
+            tokens = [time.time() for line in response.iter_lines() if _TOKEN.search(line)]
+    return Timing(asked, asked, asked, asked, tokens[0], tokens)
 
 
 def _through(ground: Ground, house: House) -> Timing:
     asked = time.time()
-    run = house.submit("chat: say something")
+    run = house.submit(f"chat: {ASK}")
     submitted = time.time()
-    started = written = read = last_read = 0.0
+    started = written = 0.0
+    tokens: list[float] = []
     last = "0"
     while True:
         for number, event in _events(ground, run, last):
             last, now = number, time.time()
-            at = int(number.partition("-")[0]) / 1e3
+            at, data = int(number.partition("-")[0]) / 1e3, json.loads(event["data"])
             match event["type"]:
                 case "step.started":
                     started = at
                 case "delta":
-                    written, read, last_read = written or at, read or now, now
+                    written = written or at
+                    tokens += [now] * data["tokens"]
                 case "run.finished":
-                    if json.loads(event["data"])["outcome"] != "succeeded":
+                    if data["outcome"] != "succeeded":
                         raise ValueError("the run did not succeed")
-                    return Timing(asked, submitted, _claimed(house, run), started, written, read, last_read)
+                    return Timing(asked, submitted, _admitted(house, run), started, written, tokens)
 
 
 def _events(ground: Ground, run: uuid.UUID, last: str) -> list[tuple[str, dict[str, str]]]:
     return [entry for _, entries in ground.redis.xread({key(run): last}, block=1_000) or () for entry in entries]
 
 
-def _claimed(house: House, run: uuid.UUID) -> float:
+def _admitted(house: House, run: uuid.UUID) -> float:
     with psycopg.connect(house.database_url) as connection:
         row = connection.execute(
             "select extract(epoch from started_at) from attempts where run_id = %s", [run]
         ).fetchone()
         return float(row[0]) if row else 0.0
+
+
+def _mean_late(timings: list[Timing]) -> float:
+    return 1e3 * sum(one.late for one in timings) / len(timings)
 
 
 def _ms(seconds: list[float], share: int) -> float:
