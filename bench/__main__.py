@@ -30,6 +30,7 @@ def main(names: list[str]) -> int:
             rows += BENCHES[name](ground)
     show(rows)
     print(f"written to {save(rows)}")
+    sys.unraisablehook = lambda _: None  # results of plain Celery's client complain when the interpreter ends them
     return 0
 
 

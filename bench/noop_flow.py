@@ -3,7 +3,6 @@
 Our calls are answered inside the worker, so everything else is in: parsing, ledger, routing, admission, leases, events.
 """
 
-import gc
 import importlib.util
 import os
 import time
@@ -110,7 +109,6 @@ def celery(ground: Ground) -> Iterator[Lane]:
     with ground.process("celery", *arguments, env={"PLAIN_REDIS_URL": ground.redis_url}) as pid:
         yield Lane(pid, submit, wait)
     results.clear()
-    gc.collect()  # results unsubscribe when they go, which must not be while the interpreter does
     plain.app.close()
 
 
