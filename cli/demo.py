@@ -144,7 +144,7 @@ def _put_what_next() -> None:
     _title("With real providers")
     show.put("  export OPENAI_API_KEY=…   or any other key, or start Ollama; `goblin check` shows who is ready")
     show.put('  goblin run "chat: hello"   one workflow')
-    show.put("  goblin up                 everything, until Ctrl-C: the API, its docs, the console")
+    show.put("  goblin up                 everything, until Ctrl-C: the API and its docs")
 
 
 def _stay(url: str) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 CLOSING_S = 3  # that open streams get to end when the API stops; their clients take them up elsewhere
 BACKLOG = 2_048
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default: as configured, 127.0.0.1]")]
-Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.  [default: as configured, 3001]")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.  (default: as configured, 127.0.0.1)")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.  (default: as configured, 3001)")]
 
 
 def api(
@@ -44,9 +44,9 @@ def api(
 
 
 def worker(
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Steps at once.  [default: as configured]")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Steps at once.  (default: as configured)")] = None,
     queues: Annotated[
-        str | None, typer.Option(help="Comma-separated.  [default: the steps and every enabled provider]")
+        str | None, typer.Option(help="Comma-separated.  (default: the steps and every enabled provider)")
     ] = None,
     name: Annotated[str, typer.Option(help="Unique among the workers; %h is the host.")] = "celery@%h",
 ) -> None:
@@ -85,7 +85,7 @@ def flower(
     port: Annotated[int, typer.Option(min=0, max=65535, envvar="FLOWER_PORT")] = 5555,
     address: Annotated[str, typer.Option(envvar="FLOWER_ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     basic_auth: Annotated[
-        str | None, typer.Option(envvar="FLOWER_BASIC_AUTH", help="USER:PASSWORD.  [default: made and printed]")
+        str | None, typer.Option(envvar="FLOWER_BASIC_AUTH", help="USER:PASSWORD.  (default: made and printed)")
     ] = None,
     max_tasks: Annotated[
         int, typer.Option(min=1, envvar="FLOWER_MAX_TASKS", help="Tasks remembered; each takes about 4 KiB.")

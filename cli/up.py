@@ -18,11 +18,11 @@ LISTED = 8  # providers named in the status block
 
 
 def up(
-    host: Annotated[str | None, typer.Option(help="Address of the API.  [default: as configured, 127.0.0.1]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address of the API.  (default: as configured, 127.0.0.1)")] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="0 takes a free one.  [default: as configured, 3001]")
+        int | None, typer.Option(min=0, max=65535, help="0 takes a free one.  (default: as configured, 3001)")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A goblin.toml.  [default: GOBLIN_CONFIG, ./goblin.toml]")] = None,
+    config: Annotated[Path | None, typer.Option(help="A goblin.toml.  (default: GOBLIN_CONFIG, ./goblin.toml)")] = None,
     with_simulator: Annotated[
         bool, typer.Option("--with-simulator", help="Simulated providers instead of real ones; no key needed.")
     ] = False,
