@@ -2,7 +2,9 @@
 
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,6 @@ from goblin import kv
 from goblin.clock import new_id
 from goblin.settings import Settings, load
 from ledger.attempts import Charge, Look
-from ledger.states import RunStatus, StepStatus
 from providers.errors import BadCredentials
 from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Place, Rate, Reason, Refused, Short
 from routing.candidate import Candidate, Need
@@ -129,22 +130,9 @@ def ask(
     key: uuid.UUID | None = None,
 ) -> Pass | Refused:
     """A key may spend half a cent in its life."""
-    look = Look(
-        run_status=RunStatus.RUNNING,
-        epoch=1,
-        is_cancelled=False,
-        plan={},
-        input={},
-        options=options or {},
-        key_id=key,
-        key_budget=None if key is None else 5_000_000,
-        key_weight=1,
-        status=StepStatus.PENDING,
-        output=None,
-        error=None,
-        settled=(),
-        tried=(),
-    )
+    unasked: dict[str, Any] = dict.fromkeys(field.name for field in fields(Look))
+    budget = None if key is None else 5_000_000
+    look = Look(**unasked | {"options": options or {}, "key_id": key, "key_budget": budget})
     return gate.admit(attempt or new_id(), by, RUN, look)
 
 
