@@ -1,6 +1,6 @@
 -- What the end of a call tells the breakers of its provider and its candidate.
 -- KEYS[1] prefix
--- ARGV[1] JSON: attempt ("" = a call that was not admitted, such as a check); provider; candidate;
+-- ARGV[1] JSON: attempt ("" = a call that was not admitted, such as a check); provider; candidate (absent: none);
 --   verdict: good | bad (a failure in the rate) | cool (leave the candidate alone for rest_ms) | open (open the whole
 --   key for rest_ms) | none (says nothing); rest_ms; reason; threshold (failure rate, 0..1) and samples that open;
 --   period_ms of the rate; rest_base_ms, doubled by every opening in a row up to rest_max_ms;
@@ -45,7 +45,8 @@ local function close(name, breaker)
   note(name, "closed")
 end
 
--- Counts an outcome; RETURNS true when the failure rate of this period and the one before it is too high.
+-- Counts an outcome; RETURNS true when the failure rate of this period and the one before it is too high. Who has just
+-- come back has no credit: there the first failure counts.
 local function is_too_bad(breaker, verdict)
   local known = redis.call("HMGET", breaker.key, "start", "ok", "bad", "ok_before", "bad_before")
   local start = tonumber(known[1]) or now
@@ -59,7 +60,8 @@ local function is_too_bad(breaker, verdict)
   if verdict == "good" then ok = ok + 1 else bad = bad + 1 end
   redis.call("HSET", breaker.key, "start", start, "ok", ok, "bad", bad, "ok_before", ok_before, "bad_before", bad_before)
   local failures, calls = bad + bad_before, ok + bad + ok_before + bad_before
-  return verdict == "bad" and calls >= ask.samples and failures >= ask.threshold * calls
+  local is_back = breaker.ramp > 0 and ramp_step(breaker, now) < RAMP_STEPS
+  return verdict == "bad" and calls >= (is_back and 1 or ask.samples) and failures >= ask.threshold * calls
 end
 
 -- The vendor's limits hold for the candidate from now on, and what it counted beyond ours was sent by others.
@@ -106,6 +108,10 @@ for place, name in ipairs({ask.provider, ask.candidate}) do
   end
   if place == 2 and (ask.learned_requests > 0 or ask.learned_tokens > 0) then
     learn(name, breaker)
+  end
+  if place == 1 then
+    redis.call("HSET", breaker.key, "heard", now)
+    if verdict == "good" and ask.attempt ~= "" then redis.call("HSET", breaker.key, "worked", now) end
   end
   redis.call("PEXPIRE", breaker.key, 86400000)
 end

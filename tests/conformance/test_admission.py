@@ -107,6 +107,14 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(after=60_750), "c", place(**PER_MINUTE), after=1),
         admit(["refused", "requests", 30_000, "near"], "d", place(**PER_MINUTE)),
     ],
+    "what has left a window is not counted again when something else is short": [
+        admit(admitted(), "a", place(rpm=2, **ONE_SLOT)),
+        Do("settle", end("a"), ["settled"]),
+        admit(admitted(after=30_000), "b", place(rpm=2, slot_ms=60_000, **ONE_SLOT), after=30_000),
+        admit(["refused", "slots", -1, "near"], "c", place(rpm=2, **ONE_SLOT), after=31_000),
+        Do("settle", end("b"), ["settled"]),
+        admit(admitted(after=61_000), "c", place(rpm=2, **ONE_SLOT)),
+    ],
     "a pace follows the burst": [
         admit(admitted(), "a", place(rpm=605, request_burst=200)),
         admit(admitted(), "b", place(rpm=605, request_burst=200)),

@@ -285,7 +285,8 @@ class Twin:
         good, bad = good + (verdict == "good"), bad + (verdict == "bad")
         breaker.start, breaker.rate = start, (good, bad, good_before, bad_before)
         calls, failures = sum(breaker.rate), bad + bad_before
-        if verdict == "bad" and calls >= ask["samples"] and failures >= ask["threshold"] * calls:
+        is_back = breaker.ramp and (now - breaker.ramp) // RAMP_STEP < RAMP_STEPS
+        if verdict == "bad" and calls >= (1 if is_back else ask["samples"]) and failures >= ask["threshold"] * calls:
             return _trip(breaker, now, _rest(breaker, ask))
         return ""
 

@@ -100,8 +100,8 @@ class Both:
         for name in self.twin.windows:
             if fields := self.client.hgetall(f"{root}window:{name}"):
                 counts = {key: int(value) for key, value in fields.items() if key[1:].isdigit() and int(value)}
-                assert int(fields["requests"]) == sum(n for key, n in counts.items() if key[0] == "r")
-                assert int(fields["tokens"]) == sum(n for key, n in counts.items() if key[0] == "t")
+                assert int(fields["requests"]) == sum(n for key, n in counts.items() if key[0] == "r"), (name, fields)
+                assert int(fields["tokens"]) == sum(n for key, n in counts.items() if key[0] == "t"), (name, fields)
         for name, slots in self.twin.slots.items():
             taken = self.client.zrangebyscore(f"{root}slots:{name}", f"({self.now}", "+inf")
             assert set(taken) == {attempt for attempt, until in slots.items() if until > self.now}

@@ -28,6 +28,8 @@ local function open_window(key, now, span)
       window.tokens = window.tokens - (tonumber(counts[place + 1]) or 0)
     end
     redis.call("HDEL", key, unpack(left))
+    -- at once: a candidate may be refused for something else, and then nothing is saved
+    redis.call("HSET", key, "tail", first, "requests", window.requests, "tokens", window.tokens)
   end
   window.tail = first
   return window
