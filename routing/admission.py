@@ -15,7 +15,7 @@ from goblin.errors import BreakerOpen, BudgetExhausted, NoCandidate, RateLimited
 from goblin.kv import outages
 from goblin.money import MOST
 from routing import breaker, budget
-from routing.breaker import Knobs, Seen
+from routing.breaker import Contact, Knobs, Seen
 from routing.budget import Budget, State
 from routing.script import Scripts
 
@@ -234,14 +234,27 @@ class Admission:
         """The call was never made: give everything back. Harmless after a settlement, or twice."""
         self.scripts.run("release", {"attempt": str(attempt)})
 
-    def observe(self, provider: str, candidate: str, outcome: Seen, attempt: uuid.UUID | None = None) -> dict[str, str]:
+    def observe(
+        self, provider: str, candidate: str | None, outcome: Seen, attempt: uuid.UUID | None = None
+    ) -> dict[str, str]:
         """Tell the breakers how a call ended: which of them were opened, closed or cooled by that.
 
-        Before its settlement if the call was admitted; without `attempt` it counts as of now.
+        Before its settlement if the call was admitted; without `attempt` it counts as of now. A check of the provider
+        that asks for none of its models has no `candidate`.
         """
         asked = breaker.as_ask(str(attempt or ""), provider, candidate, outcome, self._knobs, SPAN_MS)
         answer = self.scripts.run("judge", asked)
         return dict(zip(answer[::2], answer[1::2], strict=True))
+
+    def contacts(self, providers: Sequence[str]) -> list[Contact]:
+        """When each provider was last heard of, for all of them in one round trip."""
+        with outages():
+            pipe = self.scripts.client.pipeline(transaction=False)
+            pipe.time()
+            for provider in providers:
+                pipe.hmget(f"{self.scripts.prefix}:breaker:{provider}", list(breaker.CONTACT))
+            (now_s, now_us), *found = pipe.execute()
+        return [breaker.contact(values, now_s * 1000 + now_us // 1000) for values in found]
 
     def generation(self) -> str | None:
         """Whose counters are in use; None while there are none."""

@@ -9,6 +9,7 @@ state begins a new generation, and an answer to a call of an older one changes n
 opening in a row. A cooldown (the vendor said when to come back) is not a failure and leaves the state as it is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -104,12 +105,35 @@ def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
             return Seen(Verdict.NONE, reason=reason, told=told)
 
 
-def as_ask(attempt: str, provider: str, candidate: str, outcome: Seen, knobs: Knobs, span_ms: int) -> dict[str, Any]:
+CONTACT = ("heard", "worked", "state", "until", "probe_until")  # fields of a provider's breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What the fleet has heard of a provider: ms since anything came back, None = never; whether a call went well in
+    the last day; and whether its breaker leaves it alone now, or has a call on its way that tries it out.
+    """
+
+    heard_ms: int | None
+    has_worked: bool
+    is_left_alone: bool
+
+
+def contact(values: Sequence[str | None], now_ms: int) -> Contact:
+    """From the values of the fields CONTACT."""
+    heard, worked, state, until, probe_until = values
+    is_left_alone = state == "open" and max(int(until or 0), int(probe_until or 0)) > now_ms
+    return Contact(None if heard is None else now_ms - int(heard), worked is not None, is_left_alone)
+
+
+def as_ask(
+    attempt: str, provider: str, candidate: str | None, outcome: Seen, knobs: Knobs, span_ms: int
+) -> dict[str, Any]:
     """The value that the verb `judge` takes. `span_ms` is how long a window counts."""
     return {
         "attempt": attempt,
         "provider": provider,
-        "candidate": candidate,
+        **({} if candidate is None else {"candidate": candidate}),
         "verdict": outcome.verdict,
         "rest_ms": outcome.rest_ms,
         "reason": outcome.reason,

@@ -9,7 +9,7 @@ from celery.beat import EmbeddedService
 from celery.signals import worker_ready, worker_shutdown
 
 from goblin.settings import Settings
-from scheduler.tasks import QUEUE, REBUILD, RECOVER
+from scheduler.tasks import PROBE, QUEUE, REBUILD, RECOVER
 from workers.app import App
 
 EVERY = 1.0  # seconds between two looks for what must be mended
@@ -20,8 +20,8 @@ def app(settings: Settings) -> App:
     made = App(settings)
     made.conf.beat_max_loop_interval = EVERY
     made.conf.beat_schedule = {
-        duty: {"task": duty, "schedule": EVERY, "options": {"queue": QUEUE, "expires": 2 * EVERY}}
-        for duty in (RECOVER, REBUILD)
+        duty: {"task": duty, "schedule": every, "options": {"queue": QUEUE, "expires": 2 * every}}
+        for duty, every in ((RECOVER, EVERY), (REBUILD, EVERY), (PROBE, settings.routing.health_check_interval))
     }
     return made
 

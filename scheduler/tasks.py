@@ -2,15 +2,21 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 from celery import Task, shared_task
 
 from goblin import kv
 from goblin.errors import Unavailable
+from goblin.settings import Settings, environment
 from ledger.session import Ledger
+from providers import registry
+from routing.admission import Admission
+from routing.breaker import Knobs
 from routing.rebuild import Rebuild
 from routing.script import Scripts
+from scheduler.probe import Probe
 from scheduler.recover import Recovery
 from workers.app import App
 from workers.stream import Feed
@@ -18,7 +24,15 @@ from workers.stream import Feed
 QUEUE = "scheduler"
 RECOVER = "goblin.recover"
 REBUILD = "goblin.rebuild"
+PROBE = "goblin.probe"
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    recovery: Recovery
+    rebuild: Rebuild
+    probe: Probe
 
 
 class _Process:
@@ -26,16 +40,29 @@ class _Process:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._duties: tuple[Recovery, Rebuild] | None = None
+        self._duties: Duties | None = None
 
-    def duties(self, app: App) -> tuple[Recovery, Rebuild]:
+    def duties(self, app: App) -> Duties:
         with self._lock:
             if self._duties is None:
-                client = kv.connect(app.settings.require_redis_url(), connections=10)
-                ledger = Ledger(app.settings.require_database_url(), connections=6)
-                recovery = Recovery(app, ledger, client, Feed(client, app.settings.limits), app.settings.worker.lease)
-                self._duties = recovery, Rebuild(ledger, Scripts(client))
+                self._duties = _duties(app, app.settings)
             return self._duties
+
+
+def _duties(app: App, settings: Settings) -> Duties:
+    client = kv.connect(settings.require_redis_url(), connections=20)
+    ledger = Ledger(settings.require_database_url(), connections=6)
+    scripts, routing = Scripts(client), settings.routing
+    return Duties(
+        Recovery(app, ledger, client, Feed(client, settings.limits), settings.worker.lease),
+        Rebuild(ledger, scripts),
+        Probe(
+            ledger,
+            Admission(scripts, Knobs(routing.circuit_breaker_threshold)),
+            lambda: registry.load(settings, environment()).providers.values(),
+            routing.health_check_interval,
+        ),
+    )
 
 
 _process = _Process()
@@ -43,12 +70,17 @@ _process = _Process()
 
 @shared_task(bind=True, name=RECOVER, send_events=False)
 def recover(self: Task) -> None:
-    _do(RECOVER, lambda: _process.duties(self.app)[0].go())
+    _do(RECOVER, lambda: _process.duties(self.app).recovery.go())
 
 
 @shared_task(bind=True, name=REBUILD, send_events=False)
 def rebuild(self: Task) -> None:
-    _do(REBUILD, lambda: _process.duties(self.app)[1].go())
+    _do(REBUILD, lambda: _process.duties(self.app).rebuild.go())
+
+
+@shared_task(bind=True, name=PROBE, send_events=False)
+def probe(self: Task) -> None:
+    _do(PROBE, lambda: _process.duties(self.app).probe.go())
 
 
 def _do(name: str, duty: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from routing.admission import Admission, Admitted, Ask, Place, Rate, Refused
 from routing.script import Scripts
 from scheduler.beat import EVERY, app
 from scheduler.recover import MARKER
-from scheduler.tasks import QUEUE, REBUILD, RECOVER
+from scheduler.tasks import PROBE, QUEUE, REBUILD, RECOVER
 from tests.fakes.racing import at_once
 from tests.fakes.runs import SUCCESS, accept, claim
 from tests.fakes.wire import Wire
@@ -62,12 +62,14 @@ def ask() -> Ask:
     return Ask(new_id(), (Place("sim", "sim/small", 900, 10, Rate(concurrency=1), 60_000),))
 
 
-def test_every_duty_is_called_each_second_and_expires_when_nobody_takes_it(scheduler: Scheduler) -> None:
+def test_every_duty_is_called_in_its_time_and_expires_when_nobody_takes_it(scheduler: Scheduler) -> None:
     entries = scheduler.app.conf.beat_schedule.values()
     assert {(one["task"], one["schedule"], one["options"]["queue"]) for one in entries} == {
-        (duty, EVERY, QUEUE) for duty in (RECOVER, REBUILD)
+        (RECOVER, EVERY, QUEUE),
+        (REBUILD, EVERY, QUEUE),
+        (PROBE, 60, QUEUE),
     }
-    assert all(one["options"]["expires"] > EVERY for one in entries)
+    assert all(one["options"]["expires"] > one["schedule"] for one in entries)
 
 
 def test_counters_that_redis_lacks_are_counted_anew(scheduler: Scheduler) -> None:
