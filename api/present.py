@@ -16,6 +16,7 @@ from api.schemas import (
     Usage,
 )
 from goblin.money import to_usd
+from ledger.states import AttemptStatus
 from ledger.views import AttemptView, Decision, RunView, StepView, Tokens
 
 
@@ -92,6 +93,7 @@ def _step(step: StepView, attempts: Sequence[AttemptView]) -> StepOut:
         cost_usd=to_usd(step.cost_nanousd),
         started_at=step.started_at,
         finished_at=step.finished_at,
+        cached=any(attempt.is_cached and attempt.status == AttemptStatus.SUCCEEDED for attempt in attempts),
         attempts=[_attempt(attempt) for attempt in attempts],
     )
 
@@ -106,6 +108,7 @@ def _attempt(attempt: AttemptView) -> AttemptOut:
         ttft_ms=attempt.ttft_ms,
         duration_ms=attempt.duration_ms,
         cost_usd=to_usd(attempt.spent_nanousd),
+        cached=attempt.is_cached,
         started_at=attempt.started_at,
         finished_at=attempt.finished_at,
     )

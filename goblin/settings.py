@@ -121,6 +121,7 @@ class GoblinSettings(Section):
     verdict: bool = False
     reasoning: bool = False
     providers: tuple[str, ...] = ()
+    cache: bool = Field(False, description="its answers may be those of identical requests, unless the run says no")
 
 
 class LimitSettings(Section):
@@ -132,6 +133,15 @@ class LimitSettings(Section):
     output_bytes: int = Field(2**20, gt=0, description="text that one step may produce")
     stream_events: int = Field(20_000, gt=0, description="events kept per run for replay")
     stream_ttl: int = Field(3_600, gt=0, description="seconds that a finished run's events stay in Redis")
+
+
+class CacheSettings(Section):
+    """Answers kept in Redis for identical requests of the same API key; what was not used for longest goes first."""
+
+    ttl: float = Field(3_600, gt=0, description="seconds that an answer is kept")
+    entries: int = Field(10_000, gt=0, description="answers kept at most")
+    bytes: int = Field(64 * 2**20, gt=0, description="of all answers together")
+    entry_bytes: int = Field(256 * 2**10, gt=0, description="a larger answer is not kept")
 
 
 class WorkerSettings(Section):
@@ -150,6 +160,7 @@ class Settings(Section):
     routing: RoutingSettings = RoutingSettings()
     goblins: Mapping[str, GoblinSettings] = {}
     limits: LimitSettings = LimitSettings()
+    cache: CacheSettings = CacheSettings()
     worker: WorkerSettings = WorkerSettings()
     server: ServerSettings = ServerSettings()
     database_url: SecretStr | None = None
@@ -281,6 +292,7 @@ def _keys(section: type[BaseModel]) -> Iterator[str]:
         RoutingSettings,
         GoblinSettings,
         LimitSettings,
+        CacheSettings,
         WorkerSettings,
         ServerSettings,
     ):
