@@ -76,7 +76,10 @@ class RunOptions(Request):
     )
     providers: Names | None = Field(None, description="nobody else may serve the run")
     models: Names | None = Field(None, description="nothing else may serve the run")
-    cache: Annotated[bool, Field(strict=True)] | None = None
+    cache: Annotated[bool, Field(strict=True)] | None = Field(
+        None,
+        description="whether steps may have answers of identical requests of the same key; else as each goblin says",
+    )
     metadata: (
         Annotated[
             dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
@@ -159,6 +162,7 @@ class AttemptOut(BaseModel):
     ttft_ms: int | None = Field(description="milliseconds to the first token")
     duration_ms: int | None
     cost_usd: Usd
+    cached: bool = Field(description="a kept answer was given; nobody was called")
     started_at: datetime
     finished_at: datetime | None
 
@@ -178,6 +182,7 @@ class StepOut(BaseModel):
     cost_usd: Usd
     started_at: datetime | None
     finished_at: datetime | None
+    cached: bool = Field(description="it was given the answer of an identical request")
     attempts: list[AttemptOut]
 
 

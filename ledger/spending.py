@@ -25,7 +25,10 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Calls and their cost under one value of every grouping asked for; `estimated` is the part nobody measured."""
+    """Calls and their cost under one value of every grouping asked for; `estimated` is the part nobody measured.
+
+    An answer from the cache is no call.
+    """
 
     group: tuple[str | None, ...]
     calls: int
@@ -47,7 +50,7 @@ def usage(
     groups = [_COLUMNS[group] for group in group_by]
     amount = func.sum(Entry.amount_nanousd)
     estimated = func.sum(case((Entry.is_measured, 0), else_=Entry.amount_nanousd))
-    calls = func.count(Entry.attempt_id.distinct())
+    calls = func.count(Entry.attempt_id.distinct()).filter(Entry.price["source"].astext.is_distinct_from("cache"))
     query = (
         select(*groups, calls, *TOKEN_SUMS, amount, estimated)
         .select_from(Entry)

@@ -76,6 +76,7 @@ class AttemptView:
     spent_nanousd: int
     started_at: datetime
     finished_at: datetime | None
+    is_cached: bool  # an answer that was kept; nobody was called
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,4 +284,5 @@ _ATTEMPTS = select(
     Attempt.spent_nanousd,
     Attempt.started_at,
     Attempt.finished_at,
+    Attempt.decision.has_key("cache"),
 )

@@ -23,6 +23,9 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "judge": ("generation", "breaker", "window"),
     "load": ("generation", "money", "window"),
     "use": (),
+    "recall": ("cache",),
+    "keep": ("cache",),
+    "land": ("cache",),
 }
 
 

@@ -13,6 +13,7 @@ from providers.call import Caller
 from providers.price import FREE
 from routing.admission import Admission
 from routing.breaker import Knobs
+from routing.cache import Cache
 from routing.candidate import Candidate
 from routing.health import Health
 from routing.offers import Offers
@@ -21,6 +22,7 @@ from routing.route import Router
 from routing.script import Scripts
 from routing.waiting import WaitingRooms
 from workers.app import provider_queue
+from workers.cached import Flights
 from workers.gate import Gate
 from workers.lease import Leases
 from workers.stream import Feed
@@ -39,6 +41,7 @@ class Runtime:
     feed: Feed
     leases: Leases
     waker: Waker
+    flights: Flights
     rebuild: Rebuild
     queues: frozenset[str]
 
@@ -69,10 +72,12 @@ class Runtime:
         self.offers.start()
         self.leases.start()
         self.waker.start()
+        self.flights.start()
 
     def stop(self) -> None:
         self.offers.stop()
         self.waker.stop()
+        self.flights.stop()
         self.leases.stop()
 
 
@@ -85,6 +90,7 @@ def build(
     offers = Offers(settings, environment())
     health = Health(client)
     scripts = Scripts(client)
+    waker = Waker(WaitingRooms(client), send)
     return Runtime(
         settings=settings,
         ledger=ledger,
@@ -95,7 +101,8 @@ def build(
         gate=Gate(Admission(scripts, Knobs(settings.routing.circuit_breaker_threshold)), settings),
         feed=Feed(client, settings.limits),
         leases=Leases(ledger, client, settings.worker.lease),
-        waker=Waker(WaitingRooms(client), send),
+        waker=waker,
+        flights=Flights(Cache(scripts, settings.cache), waker, settings.worker.lease),
         rebuild=Rebuild(ledger, scripts),
         queues=frozenset(queues),
     )

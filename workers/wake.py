@@ -4,7 +4,7 @@ The thread looks ten times a second on behalf of all that wait, in one command; 
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -36,6 +36,10 @@ class Waker:
         occupied = [room for room in rooms if room in self._occupied]
         if occupied:
             self._call(lambda: self.rooms.call(occupied, count))
+
+    def call(self, rooms: Sequence[str], count: int = 1) -> None:
+        """Call the next of each, whoever has come until now."""
+        self._call(lambda: self.rooms.call(rooms, count))
 
     def _tick_always(self) -> None:
         while not self._stopped.wait(TICK):

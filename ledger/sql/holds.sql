@@ -10,7 +10,7 @@ update marks set value = %(generation)s, set_at = now() where name = 'admission'
 
 -- name: truth
 -- Everything that admission counts, in one statement and so at one moment. Times in Unix ms.
--- hold: an open attempt; call: admitted of late; hour: spent by calls admitted in it; run, key, batch: spent in all.
+-- hold: an open attempt; call: admitted of late (an answer from the cache is none); hour: spent by calls admitted in it; run, key, batch: spent in all.
 select 'hold' as kind, a.id, a.provider, a.model, a.run_id, r.key_id, r.batch_id,
        round(extract(epoch from a.started_at) * 1000)::bigint as at_ms, a.hold_nanousd as amount, a.tokens
 from attempts a join runs r on r.id = a.run_id
@@ -18,7 +18,7 @@ where a.status = 'open'
 union all
 select 'call', id, provider, model, null, null, null, round(extract(epoch from started_at) * 1000)::bigint, 0, tokens
 from attempts
-where id >= %(recent)s and started_at >= to_timestamp(%(since_ms)s / 1000.0)
+where id >= %(recent)s and started_at >= to_timestamp(%(since_ms)s / 1000.0) and not decision ? 'cache'
 union all
 select 'hour', null, e.provider, null, null, null, null,
        extract(epoch from date_bin('1 hour', coalesce(a.started_at, e.created_at), 'epoch'))::bigint * 1000,
