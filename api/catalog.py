@@ -107,7 +107,7 @@ def _health(provider: Provider, snapshot: Snapshot) -> ProviderHealth:
 def _measures(provider: Provider, snapshot: Snapshot) -> Sequence[Measure]:
     """Of the models that were asked; else what is expected of the provider."""
     candidates = (Candidate(provider, model, model.price or FREE) for model in provider.models)
-    measured = [snapshot.measure(one) for one in candidates if one.name in snapshot.measures]
+    measured = [snapshot.measure(one) for one in candidates if one.name in snapshot.candidates]
     prior = provider.prior
     return measured or [Measure(prior.ttft_s, prior.success_rate, prior.tokens_per_second)]
 

@@ -87,7 +87,7 @@ def _step(step: StepView, attempts: Sequence[AttemptView]) -> StepOut:
         outcome=step.status if step.status.is_final else None,
         provider=step.provider,
         model=step.model,
-        output=step.output,
+        output=step.output if step.status.is_final else None,
         error=_error(step.error),
         usage=usage(step.tokens) if step.tokens else None,
         cost_usd=to_usd(step.cost_nanousd),

@@ -55,6 +55,8 @@ class Seen:
         match kind:
             case "step.started":
                 before = self.running.get(step)
+                if data.get("continues"):
+                    return Verdict.PASS  # its text goes on where that of the attempt before ended
                 self.running[step] = Shown()
                 return Verdict.WITHDRAW if before and before.size else Verdict.PASS
             case "delta":

@@ -83,7 +83,15 @@ class ProviderSettings(Section):
     connect_timeout: float | None = Field(None, gt=0)
     first_token_timeout: float | None = Field(None, gt=0)
     stall_timeout: float | None = Field(None, gt=0, description="seconds between two pieces of a stream")
-    retry_count: int | None = Field(None, ge=0, description="further calls to the same candidate after a fault")
+    retry_count: int | None = Field(
+        None,
+        ge=0,
+        description="further calls to the same candidate after a fault; unless it is 0, one that throttles is asked"
+        " again whenever its delay is over",
+    )
+    prefill: bool | None = Field(
+        None, description="goes on with the words of an assistant that end a conversation; else it is asked anew"
+    )
     rpm: int | None = Field(None, gt=0, description="requests per rolling minute")
     tpm: int | None = Field(None, gt=0, description="tokens per rolling minute")
     concurrency: int | None = Field(None, gt=0)
@@ -122,6 +130,7 @@ class GoblinSettings(Section):
     reasoning: bool = False
     providers: tuple[str, ...] = ()
     cache: bool = Field(False, description="its answers may be those of identical requests, unless the run says no")
+    timeout: float | None = Field(None, gt=0, description="seconds for a step, from its first call on")
 
 
 class LimitSettings(Section):

@@ -36,7 +36,10 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A step and its surroundings when a message for it arrives."""
+    """A step and its surroundings when a message for it arrives.
+
+    `output` of a step that has not ended is what a call that was cut had said, while nobody took it back.
+    """
 
     run_status: RunStatus
     epoch: int
@@ -52,6 +55,7 @@ class Look:
     error: Mapping[str, Any] | None
     settled: tuple[Neighbour, ...]
     tried: tuple[Tried, ...]
+    started_at: datetime | None = None  # of its first call
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a call ended, for its attempt and for its step (`step` PENDING: free for another attempt)."""
+    """How a call ended, for its attempt and for its step.
+
+    `step` PENDING: it is free for another attempt, which may go on with `output`.
+    """
 
     attempt: AttemptStatus
     step: StepStatus
@@ -130,6 +137,7 @@ def look(ledger: Ledger, run: uuid.UUID, idx: int) -> Look | None:
         key_budget=row.key_budget,
         key_weight=row.key_weight,
         status=StepStatus(row.status),
+        started_at=row.started_at,
         output=row.output,
         error=row.error,
         settled=tuple(Neighbour(i, StepStatus(status), output, error) for i, status, output, error in row.settled),

@@ -22,12 +22,15 @@ _WHAT = {
 class Control:
     """Made by whoever starts a call, read by the thread that runs it. Moments are those of time.monotonic.
 
-    `ttft_s` is the measured time to the first token (seconds from the start of the call), None before it.
+    `ttft_s` is the measured time to the first token (seconds from the start of the call), None before it; `silence_s`
+    the longest silence between two pieces of the answer so far.
     """
 
     __slots__ = (
         "_asked_at",
         "_deadlines",
+        "_end",
+        "_entered_at",
         "_error",
         "_limit",
         "_lock",
@@ -77,10 +80,21 @@ class Control:
         """When the call's next limit passes; None before it started and after it ended."""
         return self._limit
 
+    def end_at(self, moment: float, error: GoblinError) -> None:
+        """The caller's own deadline (time.monotonic), said before the start; the call is cut with `error` by then."""
+        self._end = moment, error
+
     def expire(self, now: float) -> None:
-        """Cuts the call if its limit has passed."""
+        """Cuts the call if its limit, or its caller's, has passed."""
+        if self._end is not None and now > self._end[0]:
+            self.cut(self._end[1])
         if self._limit is not None and now > self._limit:
             self.cut(self._late(now))
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request was sent."""
+        return self._asked_at is not None
 
     @property
     def error(self) -> GoblinError | None:
@@ -140,6 +154,8 @@ class Control:
     def pause(self) -> None:
         """The answer's reader is busy with what it got: only the total limit counts."""
         self._limit = self._total_at
+        if self.phase == "stall":
+            self.silence_s = max(self.silence_s, time.monotonic() - self._entered_at)
 
     def drain(self) -> None:
         """The answer is whole; its connection may take a moment to end."""

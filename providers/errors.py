@@ -6,6 +6,7 @@
     ├── Throttled(retry_after)                                            after the delay, or elsewhere
     ├── QuotaSpent, BadCredentials                                        elsewhere; the whole key is out
     ├── UnknownModel                                                      elsewhere
+    ├── PrefillRefused                                                    anywhere, from the beginning
     └── Rejected
         ├── BadRequest, ContentFiltered                                   nowhere
         └── ContextTooLong                                                a larger window only
@@ -97,6 +98,15 @@ class UnknownModel(ProviderFault):
     slug = "unknown_model"
 
 
+class PrefillRefused(ProviderFault):
+    """It does not go on with an answer that another one began, though its row says so."""
+
+    slug = "prefill_refused"
+    http_status = 422
+    same_candidate = Retry.YES
+    breaker = Breaker.IGNORE
+
+
 class Rejected(ProviderFault):
     """The request itself is at fault."""
 
@@ -117,6 +127,13 @@ class ContentFiltered(Rejected):
 class ContextTooLong(Rejected):
     slug = "context_too_long"
     other_candidate = Retry.LARGER
+
+
+class DeadlinePassed(GoblinError):
+    """The caller's time is over, whatever a provider may still say; nobody is at fault."""
+
+    slug = "deadline_passed"
+    http_status = 504
 
 
 class Cancelled(GoblinError):

@@ -103,6 +103,10 @@ class Provider:
             else f"no model named: set providers.{self.id}.models"
         )
 
+    def continues(self, model: Model) -> bool:
+        """Whether it goes on with the words of an assistant that end a conversation."""
+        return bool({**self.quirks, **model.quirks}.get("prefill"))
+
     def known(self, model_id: str) -> Model | None:
         return self._by_id.get(model_id)
 

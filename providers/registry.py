@@ -112,7 +112,7 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
         concurrency=said.concurrency or row.concurrency,
         deadlines=_deadlines(row, said),
         retry_count=row.retry_count if said.retry_count is None else said.retry_count,
-        quirks=_quirks(row),
+        quirks=_quirks(row, said),
         prior=Prior(row.prior.ttft_s, row.prior.tokens_per_second, row.prior.success_rate),
         chat_path=chat_path,
         stream_path=stream_path,
@@ -207,7 +207,7 @@ def _deadlines(row: Row, said: ProviderSettings) -> Deadlines:
     )
 
 
-def _quirks(row: Row) -> Mapping[str, Any]:
+def _quirks(row: Row, said: ProviderSettings) -> Mapping[str, Any]:
     """What dialects read, under the names that they read; absent is absent."""
     quirks = {
         "stream_usage": row.stream_usage,
@@ -221,6 +221,7 @@ def _quirks(row: Row) -> Mapping[str, Any]:
         "reasoning_always": row.reasoning.always or None,
         "reasoning_temperature": None if row.reasoning.temperature else False,
         "temperature": None if row.temperature else False,
+        "prefill": (row.prefill if said.prefill is None else said.prefill) or None,
     }
     return {name: value for name, value in quirks.items() if value is not None}
 
@@ -247,6 +248,7 @@ def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> 
         "reasoning_off": model.reasoning_off,
         "temperature": None if model.temperature else False,
         "max_tokens_field": model.max_tokens_field,
+        "prefill": model.prefill,
     }
     return Model(
         id=model.id,

@@ -66,6 +66,7 @@ class ModelRow(Part):
     reasoning_on: dict[str, Any] | None = None
     reasoning_off: dict[str, Any] | None = None
     temperature: bool = True
+    prefill: bool | None = Field(None, description="as the provider says when absent")
     max_tokens_field: str | None = None
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
@@ -130,6 +131,7 @@ class Row(Part):
     stream_usage: Literal["include_usage", "always", "x_groq", "after"] | None = None
     max_tokens_field: str | None = None
     temperature: bool = True
+    prefill: bool = Field(False, description="goes on with the words of an assistant that end a conversation")
     idempotency_header: str | None = None
     version: str | None = None
     headers: Mapping[str, str] = {}

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from goblin.errors import Abandoned, GoblinError, Retry
+from providers.errors import PrefillRefused
 
 MAX_ABANDONED = 20  # workers that may die over one step before it is held to kill them
+_PAUSE_S = 0.25  # after the first refusal for now, doubled by each that follows
+_AGAINST_NOBODY = {Abandoned.slug, PrefillRefused.slug}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,11 @@ def after(failures: Sequence[Failure], *, max_attempts: int, retries: Mapping[st
     """Where a step may go after its failures, oldest first.
 
     `retries` says per provider how often the same candidate may be asked again after a fault that allows it. A call
-    whose worker went away speaks against nobody.
+    whose worker went away speaks against nobody, nor does one that could not go on with what another had begun.
     """
-    faults = [failure for failure in failures if failure.error["type"] != Abandoned.slug]
-    counts = Counter(failure.candidate for failure in faults)
+    made = [failure for failure in failures if failure.error["type"] != Abandoned.slug]
+    faults = [failure for failure in made if failure.error["type"] not in _AGAINST_NOBODY]
+    counts = Counter(failure.candidate for failure in faults if not _is_passing(failure))
     excluded: dict[str, str] = {}
     context_above = 0
     for failure in faults:
@@ -51,18 +55,31 @@ def after(failures: Sequence[Failure], *, max_attempts: int, retries: Mapping[st
             return GiveUp(failure.error)
         if facts.other_candidate is Retry.LARGER:
             context_above = max(context_above, failure.context or 0)
-        if counts[failure.candidate] > _again(facts, failure, retries):
+        if _is_out(failure, counts[failure.candidate], retries.get(failure.provider, 1)):
             excluded[failure.candidate] = str(failure.error["message"])
-    if len(faults) >= max_attempts or len(failures) - len(faults) >= MAX_ABANDONED:
+    if len(made) >= max_attempts or len(failures) - len(made) >= MAX_ABANDONED:
         return GiveUp(failures[-1].error)
     return GoOn(excluded, context_above)
 
 
-def _again(facts: type[GoblinError], failure: Failure, retries: Mapping[str, int]) -> int:
-    """How many failures the same candidate may have before it is left alone."""
-    if facts.same_candidate is Retry.NEVER or failure.error.get("details", {}).get("streamed"):
-        return 0
-    return retries.get(failure.provider, 1)
+def pause_s(failures: Sequence[Failure], candidate: str) -> float:
+    """Seconds for which a candidate is left alone that refuses a step for now, the last of `failures` included.
+
+    Vendors name delays that are too short; each refusal in a row makes the next call rarer.
+    """
+    return float(_PAUSE_S * 2 ** (sum(one.candidate == candidate and _is_passing(one) for one in failures) - 1))
+
+
+def _is_out(failure: Failure, count: int, retries: int) -> bool:
+    """Whether a candidate is left alone that failed so and has `count` failures that do not pass by waiting."""
+    if _facts(failure.error).same_candidate is Retry.NEVER or failure.error.get("details", {}).get("streamed"):
+        return True
+    return retries == 0 if _is_passing(failure) else count > retries
+
+
+def _is_passing(failure: Failure) -> bool:
+    """Refused for now: it is asked again when its delay is over, as often as a step may call at all."""
+    return _facts(failure.error).same_candidate is Retry.LATER
 
 
 def _facts(error: Mapping[str, Any]) -> type[GoblinError]:

@@ -75,11 +75,13 @@ def _terms(ranked: Ranked) -> tuple[float, ...]:
 
 
 def _summary(need: Need, refusals: Mapping[str, str]) -> str:
-    """The reasons that the reader can use first: those of the pinned provider, else of models before those of keys."""
-    concerned = {who: why for who, why in refusals.items() if need.provider in {None, who.partition("/")[0]}}
+    """The reasons that the reader can use first: of whoever was tried, then of models before those of keys, and none
+    of those that the step was never to be served by."""
+    wanted = {need.provider} if need.provider is not None else need.providers
+    concerned = {who: why for who, why in refusals.items() if wanted is None or who.partition("/")[0] in wanted}
     if not concerned:
         return "no provider is configured: set a key such as OPENAI_API_KEY, or start a local server such as Ollama"
-    told = sorted(concerned.items(), key=lambda one: "/" not in one[0])
+    told = sorted(concerned.items(), key=lambda one: (one[0] not in need.excluded, "/" not in one[0]))
     shown = "; ".join(f"{who}: {why}" for who, why in told[:3])
     more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
     return f"no provider can serve this step ({shown}{more})"

@@ -20,6 +20,8 @@ from goblin.kv import outages
 
 WAITERS = "{goblin}:waiting:steps"
 ROOMS = "{goblin}:waiting:rooms"
+DEADLINES = "{goblin}:waiting:deadlines"
+_KEYS = [WAITERS, ROOMS, DEADLINES]
 PREFIX = "{goblin}:waiting:room:"
 NO_DEADLINE = 10**15 - 1
 LEVELS = 100  # of priority on both sides of 0
@@ -45,9 +47,14 @@ class Waiter:
     @property
     def place(self) -> str:
         """Text that sorts as the steps of one API key are served. A run's id begins with the moment that it arrived."""
-        deadline = NO_DEADLINE if self.deadline is None else int(self.deadline.timestamp() * 1000)
+        deadline = int(self.ends or NO_DEADLINE)
         level = min(max(self.priority, -LEVELS), LEVELS) + LEVELS
         return f"{level:03d}:{deadline:015d}:{self.run.int >> 80:015d}:{self.idx:03d}"
+
+    @property
+    def ends(self) -> str:
+        """The deadline in Unix ms, as text; "" for none."""
+        return "" if self.deadline is None else str(max(0, int(self.deadline.timestamp() * 1000)))
 
 
 class WaitingRooms:
@@ -61,20 +68,23 @@ class WaitingRooms:
     def enter(self, waiter: Waiter, message: Mapping[str, Any], rooms: Mapping[str, int | None]) -> int:
         """Stand in these rooms, each with the ms until it may have room (None: not known): how many others are in the
         emptiest of them."""
-        step = [PREFIX, waiter.id, json.dumps(message), waiter.key, str(waiter.weight), waiter.place]
+        step = [PREFIX, waiter.id, json.dumps(message), waiter.key, str(waiter.weight), waiter.place, waiter.ends]
         with outages():
-            return int(self._wait(keys=[WAITERS, ROOMS], args=[*step, *_moments(rooms)]))
+            return int(self._wait(keys=_KEYS, args=[*step, *_moments(rooms)]))
 
     def call(self, rooms: Sequence[str], count: int = 1) -> list[dict[str, Any]]:
         """The messages of the next `count` steps of each room, which have left now; they must be sent."""
         with outages():
-            found = self._wake(keys=[WAITERS, ROOMS], args=[PREFIX, count, AGAIN_MS, *rooms]) if rooms else []
+            found = self._wake(keys=_KEYS, args=[PREFIX, count, AGAIN_MS, *rooms]) if rooms else []
             return [json.loads(text) for text in found]
 
     def call_due(self) -> list[dict[str, Any]]:
-        """The messages of the next step of every room whose moment has come. One process of all gets each."""
+        """The messages of the next step of every room whose moment has come, and of the steps whose time is over.
+
+        One process of all gets each.
+        """
         with outages():
-            return [json.loads(text) for text in self._wake(keys=[WAITERS, ROOMS], args=[PREFIX, 1, AGAIN_MS])]
+            return [json.loads(text) for text in self._wake(keys=_KEYS, args=[PREFIX, 1, AGAIN_MS])]
 
     def occupied(self) -> frozenset[str]:
         """The rooms that somebody may be in."""

@@ -46,10 +46,11 @@ class Sim:
     models: tuple[str, ...] = ("sim-instant",)
     dialect: str = "openai"
     options: Mapping[str, Any] = field(default_factory=dict)
+    context: int = 1_000_000
 
     def table(self, port: int) -> str:
         path = {"openai": "openai/v1", "anthropic": "anthropic", "gemini": "gemini", "ollama": "ollama"}[self.dialect]
-        models = ", ".join(_inline({"id": model, **CHEAP}) for model in self.models)
+        models = ", ".join(_inline({"id": model, **CHEAP, "context": self.context}) for model in self.models)
         lines = [
             f"[providers.{self.name}]",
             f'dialect = "{self.dialect}"',

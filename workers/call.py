@@ -3,28 +3,35 @@
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import structlog
 
-from goblin.errors import GoblinError, LeaseLost
+from goblin.errors import GoblinError, LeaseLost, Retry
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
 from ledger.attempts import Charge, Ending
 from ledger.states import AttemptStatus, StepStatus
 from providers.call import Control
-from providers.errors import Cancelled, ContentFiltered, Malformed
+from providers.errors import BadRequest, Cancelled, ContentFiltered, DeadlinePassed, Malformed, PrefillRefused
 from providers.message import Chat, Event, Finish, Message, Report, Text, Thought, Usage
 from providers.price import Price, cost
+from providers.provider import Deadlines
 from providers.tokens import estimate
+from routing.breaker import Told, told
 from routing.candidate import Candidate
+from routing.patience import Habit, deadlines
 from workers.prompt import has_failed_verdict
 from workers.runtime import Runtime
 from workers.stream import StepFeed
 from workflow.plan import Step
 
 _log = structlog.get_logger()
+_ENDS: Mapping[type[GoblinError], StepStatus] = {
+    Cancelled: StepStatus.CANCELLED,
+    DeadlinePassed: StepStatus.FAILED,
+}
 _FAILED_VERDICT = {"type": "failed_verdict", "message": "the verdict was FAIL"}
 
 
@@ -38,6 +45,9 @@ class Question:
     messages: tuple[Message, ...]
     input_tokens: int  # estimated
     is_gate: bool  # a condition looks at the step, so a verdict was asked for
+    begun: str = ""  # what calls that were cut have said, and listeners still hold
+    has_other: bool = False  # another candidate could serve the step
+    ends_at: float | None = None  # when its time is over (time.monotonic)
 
 
 @dataclass(slots=True)
@@ -98,22 +108,17 @@ class Call:
         self._attempt = attempt
         self._number = number
         self._feed = StepFeed(runtime.feed, question.run, question.step.id)
-        self._spoken = Spoken(candidate.price, question.input_tokens)
+        self._begun = question.begun if candidate.provider.continues(candidate.model) else ""
+        self._spoken = Spoken(candidate.price, question.input_tokens + estimate(self._begun))
+        self._control = Control()
+        self._limits = self._patience()
         self._ttft: float | None = None
         self._duration = 0.0
         self.error: GoblinError | None = None  # how it ended, once it has
 
     def make(self) -> Ending:
         """Ask, stream, and say how it ended. Every end is data; only a worker that stops raises LeaseLost."""
-        candidate = self._candidate
-        self._feed.say(
-            "step.started",
-            goblin=self._question.step.goblin,
-            provider=candidate.provider.id,
-            model=candidate.model.id,
-            attempt=self._number,
-        )
-        self._feed.flush()
+        self._announce()
         began = time.monotonic()
         try:
             self._stream(began)
@@ -121,7 +126,7 @@ class Call:
         except GoblinError as fault:
             if self._runtime.leases.is_stopped and isinstance(fault, LeaseLost):
                 raise
-            error = fault
+            error = self._blame(fault)
         except Exception:  # noqa: BLE001
             # a fault of our own must not leave a lease behind that brings the same fault again and again
             _log.exception("attempt.crashed", run=str(self._question.run), step=self._question.step.id)
@@ -131,13 +136,19 @@ class Call:
         self._observe(error)
         return self._ending(error)
 
+    @property
+    def told(self) -> Told:
+        """What the vendor said of its limits."""
+        return told(self._control.limits, time.monotonic() - self._control.limits_at)
+
     def report(self, ending: Ending, cost: int, alerts: Iterable[str] = ()) -> None:
         """Tell the listeners what the ledger now holds: `cost` of the step so far (nano-dollars), and the budgets that
         have just passed 80 %."""
         for name in alerts:
             self._feed.tell("budget.alert", budget=name)
         if ending.step is StepStatus.PENDING:
-            self._feed.say("step.reset", reason=(ending.error or {}).get("message"))
+            if not ending.output:  # else whoever comes next may go on with it, or takes it back
+                self._feed.say("step.reset", reason=(ending.error or {}).get("message"))
         else:
             usage = {**asdict(self._spoken.usage), "measured": self._spoken.is_measured}
             self._feed.say(
@@ -150,19 +161,54 @@ class Call:
         self._feed.flush()
         self._log(ending)
 
+    def _announce(self) -> None:
+        candidate, begun = self._candidate, self._question.begun
+        if begun and not self._begun:
+            self._feed.say("step.reset", reason=f"{candidate.provider.name} begins anew")
+        going_on = {"continues": len(begun)} if self._begun else {}
+        self._feed.say(
+            "step.started",
+            goblin=self._question.step.goblin,
+            provider=candidate.provider.id,
+            model=candidate.model.id,
+            attempt=self._number,
+            **going_on,
+        )
+        self._feed.flush()
+
     def _stream(self, began: float) -> None:
         chat = Chat(
             model=self._candidate.model.id,
-            messages=self._question.messages,
+            messages=self._messages(),
             max_output_tokens=self._output_limit(),
-            reasoning=self._question.goblin.reasoning and self._candidate.model.reasoning,
+            reasoning=self._reasons(),
             idempotency_key=f"{self._question.run.hex}-{self._question.step.idx}-{self._number}",
         )
-        control = Control()
-        with self._runtime.leases.hold(self._attempt, control, self._spoken.cost) as held:
-            for event in self._runtime.caller.stream(self._candidate.provider, chat, control):
+        provider = replace(self._candidate.provider, deadlines=self._limits)
+        if self._question.ends_at is not None:
+            self._control.end_at(self._question.ends_at, DeadlinePassed("the step's time was over before its answer"))
+        with self._runtime.leases.hold(self._attempt, self._control, self._spoken.cost) as held:
+            for event in self._runtime.caller.stream(provider, chat, self._control):
                 self._hear(event, began)
                 held.spent = self._spoken.cost
+
+    def _messages(self) -> tuple[Message, ...]:
+        """What is asked, and what was answered already. White space at its end is refused by some, and said again."""
+        asked = self._question.messages
+        return (*asked, Message("assistant", self._begun.rstrip())) if self._begun.strip() else asked
+
+    def _reasons(self) -> bool:
+        """Whoever goes on with an answer does not think about it anew."""
+        return self._question.goblin.reasoning and self._candidate.model.reasoning and not self._begun
+
+    def _patience(self) -> Deadlines:
+        return deadlines(
+            self._candidate.provider.deadlines,
+            self._runtime.health.snapshot().habit(self._candidate),
+            input_tokens=self._spoken.input_tokens,
+            has_other=self._question.has_other,
+            reasons=self._reasons(),
+        )
 
     def _hear(self, event: Event, began: float) -> None:
         spoken = self._spoken
@@ -170,12 +216,11 @@ class Call:
             case Text(text):
                 self._first_token(began)
                 before, tokens = spoken.cost, estimate(text)
-                spoken.text.append(text)
-                spoken.size += len(text)
                 spoken.output_tokens += tokens
-                if spoken.size > self._runtime.settings.limits.output_bytes:
-                    raise Malformed(f"the answer passed {self._runtime.settings.limits.output_bytes} characters")
-                self._feed.delta(text, tokens, spoken.cost - before)
+                if not spoken.text and self._begun != self._begun.rstrip():
+                    text = text.lstrip()  # said already
+                if text:
+                    self._say(text, tokens, before)
             case Thought(text):
                 self._first_token(began)
                 spoken.output_tokens += estimate(text)
@@ -183,6 +228,17 @@ class Call:
                 spoken.reported = usage
             case Finish():
                 spoken.finish = event
+
+    def _say(self, text: str, tokens: int, before: int) -> None:
+        spoken = self._spoken
+        spoken.text.append(text)
+        spoken.size += len(text)
+        if self._is_too_long():
+            raise Malformed(f"the answer passed {self._runtime.settings.limits.output_bytes} characters")
+        self._feed.delta(text, tokens, spoken.cost - before)
+
+    def _is_too_long(self) -> bool:
+        return len(self._begun) + self._spoken.size > self._runtime.settings.limits.output_bytes
 
     def _first_token(self, began: float) -> None:
         if self._ttft is None:
@@ -195,9 +251,16 @@ class Call:
             return ContentFiltered(f"the provider filtered its answer ({finish.detail or 'no reason given'})")
         return None
 
+    def _blame(self, fault: GoblinError) -> GoblinError:
+        if self._begun and not self._spoken.has_streamed and isinstance(fault, BadRequest):
+            return PrefillRefused(fault.message)
+        return fault
+
     def _ending(self, error: GoblinError | None) -> Ending:
-        spoken = self._spoken
-        reached = spoken.has_streamed or spoken.reported is not None
+        spoken, control = self._spoken, self._control
+        # who was asked and cut off before a word of it may still send a bill for the question
+        is_cut = control.is_asked and control.error is not None
+        reached = spoken.has_streamed or spoken.reported is not None or is_cut
         charge = spoken.charge() if reached or error is None else None
         common: dict[str, Any] = {
             "charge": charge,
@@ -206,12 +269,21 @@ class Call:
             "finish": spoken.finish.reason if spoken.finish else None,
         }
         if error is not None:
-            step = StepStatus.CANCELLED if isinstance(error, Cancelled) else StepStatus.PENDING
-            return Ending(AttemptStatus.FAILED, step, error=self._as_value(error), **common)
-        text = "".join(spoken.text).strip()
+            step = _ENDS.get(type(error), StepStatus.PENDING)
+            kept = self._kept(error) if step is StepStatus.PENDING else None
+            return Ending(AttemptStatus.FAILED, step, kept, self._as_value(error), **common)
+        text = self._text().strip()
         if self._question.is_gate and self._question.goblin.verdict and has_failed_verdict(text):
             return Ending(AttemptStatus.SUCCEEDED, StepStatus.FAILED, text, _FAILED_VERDICT, **common)
         return Ending(AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, text, **common)
+
+    def _text(self) -> str:
+        return self._begun + "".join(self._spoken.text)
+
+    def _kept(self, error: GoblinError) -> str | None:
+        """What another candidate may go on with."""
+        is_usable = error.other_candidate is not Retry.NEVER and not isinstance(error, PrefillRefused)
+        return (self._text() or None) if is_usable and not self._is_too_long() else None
 
     def _as_value(self, error: GoblinError) -> Mapping[str, Any]:
         value = error.as_value()
@@ -221,15 +293,25 @@ class Call:
 
     def _observe(self, error: GoblinError | None) -> None:
         if error is not None:
-            self._runtime.health.failed(self._candidate, error)
+            self._runtime.health.failed(self._candidate, error, self._waited(error))
             return
         talking = self._duration - (self._ttft or 0.0)
         speed = self._spoken.usage.output / talking if talking > 0 and self._ttft is not None else None
-        self._runtime.health.succeeded(self._candidate, self._ttft, speed)
+        silence = self._control.silence_s if self._ttft is not None else None
+        self._runtime.health.succeeded(self._candidate, self._ttft, speed, silence)
+
+    def _waited(self, error: GoblinError) -> Habit:
+        """The silence that was waited through in vain."""
+        phase = error.details.get("phase") if error is self._control.error else None
+        return Habit(
+            self._limits.first_token if phase == "first_token" else None,
+            self._limits.stall if phase == "stall" else None,
+        )
 
     def _output_limit(self) -> int:
         wanted, possible = self._question.goblin.max_output_tokens, self._candidate.model.max_output
-        return min(wanted, possible) if possible else wanted
+        limit = min(wanted, possible) if possible else wanted
+        return max(1, limit - estimate(self._begun))
 
     def _log(self, ending: Ending) -> None:
         _log.info(

@@ -4,30 +4,35 @@ Outcomes are data. A failed call frees the step and the loop ranks again without
 should do next is said by the returned value, and Celery is not known here.
 """
 
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from goblin.clock import new_id
-from goblin.errors import ConfigError, GoblinError, LeaseLost, Unavailable
+from goblin.clock import new_id, now
+from goblin.errors import Abandoned, Breaker, ConfigError, GoblinError, LeaseLost, Unavailable
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
 from ledger import attempts
 from ledger.attempts import Claim, Closed, Look
 from ledger.holds import Outdated
 from ledger.states import StepStatus
+from providers.errors import DeadlinePassed
 from providers.message import Message
 from providers.tokens import estimate
-from routing import failover
+from routing import cache, failover
 from routing.admission import Reason, Refused
-from routing.candidate import Need
+from routing.cache import Kept, Seat
+from routing.candidate import Candidate, Need
 from routing.failover import Failure, GiveUp, GoOn
 from routing.route import Route
 from routing.waiting import Waiter
+from workers import cached
+from workers.cached import Asker, Flight
 from workers.call import Call, Question, Spoken
 from workers.conclude import conclude_run
 from workers.gate import Pass, budget_room, rooms
@@ -104,6 +109,14 @@ class Work:
     messages: tuple[Message, ...]
     input_tokens: int
     failures: list[Failure] = field(default_factory=list)
+    begun: str = ""  # what calls that were cut have said, until it is taken back
+    deadline: datetime | None = None  # of the run, or of the step if that is earlier
+    flight: Flight | None = None  # while identical requests wait for this one
+
+    @property
+    def asked_tokens(self) -> int:
+        """Estimated, with what may be handed on."""
+        return self.input_tokens + estimate(self.begun)
 
 
 def perform(runtime: Runtime, errand: Errand) -> Result:
@@ -149,15 +162,69 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     if taken is None:
         return Stale()
     candidate = runtime.candidate(taken.provider, taken.model)
-    given = runtime.gate.taken(attempt, candidate, taken.hold, _need(runtime, work, GoOn({}, 0)))
-    return _call(runtime, work, given, taken.number) or _run(runtime, work)
+    way = _way(runtime, work)
+    need = _need(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
+    given = runtime.gate.taken(attempt, candidate, taken.hold, need)
+    has_other = _has_other(runtime, work, runtime.router.rank(need), candidate)
+    return _fly(
+        runtime,
+        work,
+        _request(runtime, work),
+        lambda: _call(runtime, work, given, taken.number, has_other=has_other) or _ask(runtime, work),
+    )
 
 
 def _run(runtime: Runtime, work: Work) -> Result:
+    """Have the answer of an identical request, where the run may; else ask, while others like it wait."""
+    request = _request(runtime, work)
+    if request is None or isinstance(_way(runtime, work), GiveUp):
+        return _ask(runtime, work)
+    asker = _asker(work)
+    match runtime.flights.recall(request, asker):
+        case Kept() as answer:
+            closed = cached.serve(runtime.ledger, runtime.feed, runtime.leases, asker, answer, goblin=work.step.goblin)
+            runtime.flights.served(request, answer)
+            if closed is None:
+                return Stale()
+            _conclude(runtime, work.errand.run, work.look, work.plan, closed)
+            return _result(work.errand, closed, closed.status, work.step.goblin, answer.provider, None)
+        case Seat.WAIT:
+            return _wait(runtime, work, cached.WAITS, {cached.room(request): None}, cached.WAITS["flight"])
+        case _:
+            return _fly(runtime, work, request, lambda: _ask(runtime, work))
+
+
+def _fly(runtime: Runtime, work: Work, request: str | None, ask: Callable[[], Result]) -> Result:
+    with runtime.flights.fly(request, _asker(work)) as flight:
+        work.flight = flight
+        result = ask()
+        flight.is_handed_over = isinstance(result, HandOver)
+        flight.is_over = isinstance(result, Done) and result.status is not StepStatus.CANCELLED
+    return result
+
+
+def _asker(work: Work) -> Asker:
+    return Asker(work.errand.run, work.errand.epoch, work.step, work.look.key_id, work.begun)
+
+
+def _request(runtime: Runtime, work: Work) -> str | None:
+    """What makes this request the same as another one; None when the run wants an answer of its own."""
+    if not cached.is_wanted(work.look.options, work.goblin):
+        return None
+    return cache.identity(
+        _need(runtime, work, GoOn({}, 0)),
+        work.messages,
+        key=work.look.key_id,
+        reasoning=work.goblin.reasoning,
+        verdict=work.goblin.verdict and work.errand.idx in work.plan.gates,
+    )
+
+
+def _ask(runtime: Runtime, work: Work) -> Result:
     """Ask one candidate after the other until the step has an outcome."""
     errand = work.errand
     while not runtime.leases.is_stopped:
-        way = failover.after(work.failures, max_attempts=runtime.settings.routing.max_attempts, retries=runtime.retries)
+        way = _way(runtime, work)
         if isinstance(way, GiveUp):
             return _fail(runtime, work, way.error)
         route = runtime.router.rank(_need(runtime, work, way))
@@ -177,9 +244,26 @@ def _run(runtime: Runtime, work: Work) -> Result:
             return Stale()
         if not runtime.consumes(given.candidate.provider.id):
             return HandOver(attempt, given.candidate.provider.id, work.step.goblin)
-        if (result := _call(runtime, work, given, number)) is not None:
+        has_other = _has_other(runtime, work, route, given.candidate)
+        if (result := _call(runtime, work, given, number, has_other=has_other)) is not None:
             return result
     return Stale()  # a stopping worker claims nothing more; recovery sends the step to another one
+
+
+def _way(runtime: Runtime, work: Work) -> GoOn | GiveUp:
+    """Where the step may go after its failures, while it has time."""
+    if work.deadline is not None and now() >= work.deadline:
+        return GiveUp(DeadlinePassed(f"its time was over at {work.deadline:%Y-%m-%d %H:%M:%S %Z}").as_value())
+    limit = runtime.settings.routing.max_attempts
+    return failover.after(work.failures, max_attempts=limit, retries=runtime.retries)
+
+
+def _has_other(runtime: Runtime, work: Work, route: Route, candidate: Candidate) -> bool:
+    """Whether a call that is cut would be followed by one of another candidate."""
+    if len(work.failures) + 1 >= runtime.settings.routing.max_attempts:
+        return False
+    names = {one.candidate.name for one in route.candidates}
+    return not names <= {candidate.name, *route.resting}
 
 
 def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
@@ -195,7 +279,7 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
         owner=runtime.leases.owner if is_ours else None,
         lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
         hold=admitted.place.hold,
-        floor=Spoken(candidate.price, work.input_tokens).cost,
+        floor=Spoken(candidate.price, work.asked_tokens).cost,
         decision={**route.as_value(), "price": asdict(candidate.price)},
         tokens=admitted.place.tokens,
         generation=admitted.generation,
@@ -205,20 +289,31 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
 
 def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Result:
     """Wait where there may be room later; fail where waiting cannot help or the run does not want to."""
-    errand, options = work.errand, work.look.options
-    where = rooms(refused, waits_for_money=options.get("on_budget") == "wait")
+    where = rooms(refused, waits_for_money=work.look.options.get("on_budget") == "wait")
     decision = {**route.as_value(), "short": {short.place.candidate: str(short) for short in refused.reasons}}
     if not where:
         # whoever waits for the same money will get none either
         runtime.waker.freed((budget_room(one.what) for one in refused.reasons if one.reason is Reason.BUDGET), count=50)
         return _fail(runtime, work, refused.as_error().as_value(), decision)
+    after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
+    return _wait(runtime, work, decision, where, refused.as_error().message, after_s)
+
+
+def _wait(
+    runtime: Runtime,
+    work: Work,
+    decision: Mapping[str, Any],
+    where: Mapping[str, int | None],
+    reason: str,
+    after_s: float | None = None,
+) -> Result:
+    """Wait in these rooms, after the ledger knows it."""
+    errand, options = work.errand, work.look.options
     if not attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, decision):
         return Stale()
     if work.look.status is not StepStatus.WAITING:
-        after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
-        told = {"step": work.step.id, "reason": refused.as_error().message, "estimate_s": after_s}
+        told = {"step": work.step.id, "reason": reason, "estimate_s": after_s}
         runtime.feed.emit(errand.run, ("step.waiting", told))
-    deadline = options.get("deadline")
     waiter = Waiter(
         errand.run,
         errand.idx,
@@ -226,20 +321,32 @@ def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Re
         key=work.look.key_id.hex if work.look.key_id else "",
         weight=work.look.key_weight,
         priority=options.get("priority") or 0,
-        deadline=datetime.fromisoformat(deadline) if deadline else None,
+        deadline=work.deadline,
     )
     return Wait(waiter, where)
 
 
-def _call(runtime: Runtime, work: Work, given: Pass, number: int) -> Result | None:
+def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: bool) -> Result | None:
     """Make one call and write down its end; None when the step is free for another one."""
     errand, candidate, attempt = work.errand, given.candidate, given.admitted.attempt
     is_gate = errand.idx in work.plan.gates
-    question = Question(errand.run, work.step, work.goblin, work.messages, work.input_tokens, is_gate)
+    question = Question(
+        errand.run,
+        work.step,
+        work.goblin,
+        work.messages,
+        work.input_tokens,
+        is_gate,
+        begun=work.begun,
+        has_other=has_other,
+        ends_at=None if work.deadline is None else time.monotonic() + (work.deadline - now()).total_seconds(),
+    )
     call = Call(runtime, question, candidate, attempt, number)
     ending = call.make()
     # LeaseLost ends this message here: whoever owns the step now goes on
     closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
+    if work.flight is not None and not work.begun:  # what several calls have said is no single answer
+        work.flight.keep(ending, candidate.provider.id, candidate.model.id)
     failure = Failure(candidate.provider.id, candidate.model.id, ending.error or {}, candidate.model.context)
     if call.error is not None and call.error.breaker is Breaker.COOL and call.error.retry_after is not None:
         pause_s = failover.pause_s([*work.failures, failure], candidate.name)
@@ -249,9 +356,8 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int) -> Result | No
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
     call.report(ending, closed.cost, alerts)
     if not ending.step.is_final:
-        work.failures.append(
-            Failure(candidate.provider.id, candidate.model.id, ending.error or {}, candidate.model.context)
-        )
+        work.failures.append(failure)
+        work.begun = ending.output or ""
         return None
     _conclude(runtime, errand.run, work.look, work.plan, closed)
     return _result(errand, closed, ending.step, work.step.goblin, candidate.provider.id, ending.error)
@@ -259,6 +365,9 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int) -> Result | No
 
 def _fail(runtime: Runtime, work: Work, error: Mapping[str, Any], decision: Mapping[str, Any] | None = None) -> Result:
     by = work.failures[-1].provider if work.failures else None
+    if work.begun:
+        withdrawn = {"step": work.step.id, "reason": error.get("message")}
+        runtime.feed.emit(work.errand.run, ("step.reset", withdrawn))
     return _close(runtime, work.errand, work.look, work.plan, work.step, StepStatus.FAILED, error, decision, by)
 
 
@@ -324,14 +433,34 @@ def _work(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tup
         for one in look.tried
         if one.error is not None
     ]
-    return Work(errand, look, plan, step, goblin, messages, sum(estimate(m.content) for m in messages), failures)
+    return Work(
+        errand,
+        look,
+        plan,
+        step,
+        goblin,
+        messages,
+        sum(estimate(m.content) for m in messages),
+        failures,
+        begun="" if failures and failures[-1].error["type"] == Abandoned.slug else look.output or "",
+        deadline=_deadline(look, goblin),
+    )
+
+
+def _deadline(look: Look, goblin: GoblinSettings) -> datetime | None:
+    """The run's, or the step's own, which counts from its first call on."""
+    given = look.options.get("deadline")
+    ends = [datetime.fromisoformat(given)] if given else []
+    if goblin.timeout is not None:
+        ends.append((look.started_at or now()) + timedelta(seconds=goblin.timeout))
+    return min(ends, default=None)
 
 
 def _need(runtime: Runtime, work: Work, way: GoOn) -> Need:
     options = work.look.options
     return Need(
         task_class=work.goblin.task_class,
-        input_tokens=work.input_tokens,
+        input_tokens=work.asked_tokens,
         output_tokens=work.goblin.max_output_tokens,
         provider=work.step.provider,
         model=work.step.model,

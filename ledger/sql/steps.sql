@@ -1,7 +1,7 @@
 -- name: look
 -- All that a step message needs to decide, in one row.
 select r.status as run_status, r.epoch, r.plan, r.input, r.options, r.key_id, r.cancel_requested_at is not null as is_cancelled,
-       s.status, s.attempts, s.output, s.error, k.budget_nanousd as key_budget, coalesce(k.weight, 1) as key_weight,
+       s.status, s.started_at, s.attempts, s.output, s.error, k.budget_nanousd as key_budget, coalesce(k.weight, 1) as key_weight,
        coalesce((select jsonb_agg(jsonb_build_array(o.idx, o.status, case when o.idx = any (s.after) then o.output end, o.error))
                  from steps o
                  where o.run_id = r.id and o.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '[]') as settled,
@@ -21,7 +21,7 @@ with run as (
     select id from runs where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running') for no key update
 ), step as (
     update steps s
-    set status = %(status)s, error = %(error)s, decision = %(decision)s, finished_at = now()
+    set status = %(status)s, output = null, error = %(error)s, decision = %(decision)s, finished_at = now()
     from run
     where s.run_id = run.id and s.idx = %(idx)s
       and (s.status = 'pending' or s.status = 'waiting' and %(status)s <> 'skipped')

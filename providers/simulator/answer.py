@@ -23,6 +23,11 @@ class Ask:
     shows_thinking: bool = True
     window: int | None = None  # tokens; the rest of a longer prompt is dropped in silence
     framed: bool = True  # events; one JSON array otherwise
+    begun: str = ""  # the assistant's words, when they end the prompt
+
+    @property
+    def question(self) -> str:
+        return self.prompt.removesuffix(f"\n\n{self.begun}") if self.begun else self.prompt
 
 
 class Finish(Enum):
@@ -91,13 +96,20 @@ def _finish(behaviour: Behaviour, cut: bool) -> Finish:
 
 
 def _say(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> tuple[list[str], list[str]]:
-    reading = read(ask.prompt, f"{seed}\0{ask.model}")
+    reading = read(ask.question, f"{seed}\0{ask.model}")
     thinks = behaviour.think is not None or (model.reasoning and ask.thinking)
     thinking = tokens.split(compose.reason(reading)) if thinks else []
     text = _text(ask.prompt, behaviour, reading)
+    if behaviour.prefill == "on" and ask.begun:
+        text = _rest(text, ask.begun)
     if behaviour.thinktag:
         text = tokens.split(f"<think>{compose.reason(reading)}</think>\n\n") + text
     return thinking, text
+
+
+def _rest(text: list[str], begun: str) -> list[str]:
+    """What follows the words that were put into the assistant's mouth; all of it if they are not its own."""
+    return tokens.split("".join(text).removeprefix(begun))
 
 
 def _text(prompt: str, behaviour: Behaviour, reading: Reading) -> list[str]:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from providers.simulator.answer import Ask, Finish, Reply
-from providers.simulator.dialect import Json, bearer, encode, field, joined, messages, needed, texts
+from providers.simulator.dialect import Json, bearer, begun, encode, field, joined, messages, needed, texts
 from providers.simulator.door import Chat, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
@@ -174,6 +174,7 @@ def _read(request: Request, body: Json) -> Ask:
     return Ask(
         model=needed(body, "model", str),
         prompt=joined([texts(body.get("system")), *(texts(message.get("content")) for message in messages(body))]),
+        begun=begun(body),
         stream=field(body, "stream", bool, False),
         max_tokens=limit,
         thinking=thinking.get("type") in ("enabled", "adaptive"),

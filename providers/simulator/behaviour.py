@@ -6,7 +6,7 @@
 A later directive wins over an earlier one, so that runtime faults can be appended to a name.
 
     pace     ttft=SECONDS  speed=TOKENS_PER_SECOND (0: as fast as possible)  per=TOKENS_PER_CHUNK
-    answer   tokens=N  say=BASE64URL  echo  verdict=PASS|FAIL  len  cached=N
+    answer   tokens=N  say=BASE64URL  echo  verdict=PASS|FAIL  len  cached=N  prefill=on|refused
              think[=reasoning|hidden]  thinktag
     refusal  fail=STATUS  after=SECONDS  quota  auth  overloaded  context  filtered[=400]  flaky=N
     silence  reset  silent
@@ -59,6 +59,7 @@ class Behaviour:
     verdict: str | None = None
     length: bool = False
     cached: int = 0
+    prefill: str | None = None
     think: Think | None = None
     thinktag: bool = False
     refuse: Kind | None = None
@@ -131,6 +132,12 @@ def _verdict(text: str) -> Changes:
     return {"verdict": text}
 
 
+def _prefill(text: str) -> Changes:
+    if text not in ("on", "refused"):
+        raise ValueError("on or refused is expected")
+    return {"prefill": text}
+
+
 def _think(text: str) -> Changes:
     return {"think": Think(text or "reasoning_content")}
 
@@ -188,6 +195,7 @@ _DIRECTIVES: Mapping[str, Callable[[str], Changes]] = {
     "verdict": _verdict,
     "len": _flag("length"),
     "cached": _number("cached"),
+    "prefill": _prefill,
     "think": _think,
     "thinktag": _flag("thinktag"),
     "fail": _status,

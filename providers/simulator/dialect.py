@@ -105,5 +105,11 @@ def messages(body: Mapping[str, Any]) -> list[Json]:
     return list(found)
 
 
+def begun(body: Mapping[str, Any]) -> str:
+    """What the assistant has said, when that is how a conversation ends. Raises Refused."""
+    last = messages(body)[-1]
+    return texts(last.get("content")) if last.get("role") == "assistant" else ""
+
+
 def retry_after(refused: Refused) -> dict[str, str]:
     return {} if refused.retry_after is None else {"retry-after": f"{refused.retry_after:g}"}

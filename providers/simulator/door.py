@@ -165,6 +165,8 @@ class Chat(Door):
         behaviour, row = visit.world.find(visit.name, ask.model)
         if not await self.let_in(line, visit, behaviour):
             return None
+        if behaviour.prefill == "refused" and ask.begun:
+            raise Refused(Kind.BAD_REQUEST, "The conversation must end with a user message.")
         reply = answer(ask, behaviour, row, visit.world.sheet.seed)
         if reply.usage.input >= row.context and ask.window is None:
             raise Refused(

@@ -16,6 +16,7 @@ from providers.simulator.dialect import (
     EmbedAsk,
     Json,
     bearer,
+    begun,
     encode,
     field,
     joined,
@@ -133,6 +134,7 @@ def _read(_request: Request, body: Json) -> Ask:
     return Ask(
         model=needed(body, "model", str),
         prompt=joined([texts(message.get("content")) for message in messages(body)]),
+        begun=begun(body),
         stream=field(body, "stream", bool, True),
         max_tokens=limit if limit and limit > 0 else None,
         thinking=body.get("think") is not False,

@@ -14,6 +14,7 @@ from providers.simulator.dialect import (
     EmbedAsk,
     Json,
     bearer,
+    begun,
     encode,
     field,
     joined,
@@ -174,6 +175,7 @@ def _read(_request: Request, body: Json) -> Ask:
     return Ask(
         model=needed(body, "model", str),
         prompt=joined([texts(message.get("content")) for message in messages(body)]),
+        begun=begun(body),
         stream=stream,
         max_tokens=limit,
         wants_usage=options.get("include_usage") is True,

@@ -2,8 +2,10 @@
 -- A room is a provider's or a budget's. In it API keys take turns by virtual time (a turn costs 1 / weight), and the
 -- steps of one key stand in order (priority, deadline, arrival).
 -- KEYS[1] hash of waiters (id -> JSON)   KEYS[2] sorted set of the rooms: when (Unix ms) the clock calls somebody
+-- KEYS[3] sorted set of the waiters whose time ends: when (Unix ms)
 -- ARGV[1] prefix of a room's keys   ARGV[2] waiter id   ARGV[3] message (text)   ARGV[4] API key   ARGV[5] its weight
--- ARGV[6] place: text that sorts by (priority, deadline, arrival)   ARGV[7], ARGV[8], … room, ms until it may have room
+-- ARGV[6] place: text that sorts by (priority, deadline, arrival)   ARGV[7] when its time ends (Unix ms) or ""
+-- ARGV[8], ARGV[9], … room, ms until it may have room
 -- RETURNS how many steps are in the emptiest of the rooms, itself not counted
 local prefix, id, key, place = ARGV[1], ARGV[2], ARGV[4], ARGV[6] .. ":" .. ARGV[2]
 local known = redis.call("HGET", KEYS[1], id)
@@ -16,7 +18,7 @@ end
 local names, fewest = {}, nil
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 2 do
   local room, others = ARGV[i], 0
   names[#names + 1] = room
   local keys = prefix .. room .. ":keys"
@@ -33,6 +35,7 @@ for i = 7, #ARGV, 2 do
   redis.call("ZADD", KEYS[2], "LT", now + tonumber(ARGV[i + 1]), room)
   fewest = math.min(fewest or others, others)
 end
+if ARGV[7] ~= "" then redis.call("ZADD", KEYS[3], ARGV[7], id) end
 redis.call("HSET", KEYS[1], id,
   cjson.encode({ message = ARGV[3], key = key, weight = tonumber(ARGV[5]), rooms = names, place = place }))
 return fewest or 0

@@ -1,7 +1,9 @@
 -- Take the next steps out of waiting rooms: the most urgent priority first, then the API key whose turn it is.
 -- KEYS[1] hash of waiters   KEYS[2] sorted set of the rooms: when (Unix ms) the clock calls somebody
+-- KEYS[3] sorted set of the waiters whose time ends: when (Unix ms)
 -- ARGV[1] prefix of a room's keys   ARGV[2] how many to take of a room   ARGV[3] ms after which the clock calls again
--- ARGV[4..] rooms, called by a release; none: those whose moment has come, at most 50, called by the clock
+-- ARGV[4..] rooms, called by a release; none: those whose moment has come, and the steps whose time is over,
+--   at most 50 of each, called by the clock
 -- RETURNS their messages; they are out of every other room as well
 local prefix = ARGV[1]
 local time = redis.call("TIME")
@@ -21,6 +23,19 @@ local function next_key(base)
   end
   return best
 end
+-- RETURNS the waiter, which has left all its rooms, or nothing when it had left before
+local function leave(id)
+  local text = redis.call("HGET", KEYS[1], id)
+  redis.call("ZREM", KEYS[3], id)
+  if not text then return nil end
+  local waiter = cjson.decode(text)
+  for _, room in ipairs(waiter.rooms) do
+    redis.call("ZREM", prefix .. room .. ":key:" .. waiter.key, waiter.place)
+  end
+  redis.call("HDEL", KEYS[1], id)
+  messages[#messages + 1] = waiter.message
+  return waiter
+end
 local function take(room)
   local base = prefix .. room
   local key = next_key(base)
@@ -29,24 +44,18 @@ local function take(room)
     return false
   end
   local place = redis.call("ZPOPMIN", base .. ":key:" .. key)[1]
-  local id = string.match(place, "[^:]*$")
-  local text = redis.call("HGET", KEYS[1], id)
-  if text then
-    local waiter = cjson.decode(text)
-    for _, other in ipairs(waiter.rooms) do
-      redis.call("ZREM", prefix .. other .. ":key:" .. key, place)
-    end
-    redis.call("HDEL", KEYS[1], id)
+  local waiter = leave(string.match(place, "[^:]*$"))
+  if waiter then
     local turn = redis.call("ZSCORE", base .. ":keys", key)
     local after = redis.call("ZINCRBY", base .. ":keys", 1 / waiter.weight, key)
     redis.call("HSET", base .. ":turns", "", turn, key, after)
     redis.call("EXPIRE", base .. ":turns", 3600)
-    messages[#messages + 1] = waiter.message
   end
   return true
 end
 local rooms = { unpack(ARGV, 4) }
 if #rooms == 0 then
+  for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[3], "-inf", now, "LIMIT", 0, 50)) do leave(id) end
   rooms = redis.call("ZRANGEBYSCORE", KEYS[2], "-inf", now, "LIMIT", 0, 50)
   for _, room in ipairs(rooms) do redis.call("ZADD", KEYS[2], now + tonumber(ARGV[3]), room) end
 end

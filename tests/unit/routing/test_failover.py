@@ -29,6 +29,7 @@ from providers.errors import (
     ContextTooLong,
     Malformed,
     Overloaded,
+    PrefillRefused,
     QuotaSpent,
     ServerError,
     Throttled,
@@ -36,7 +37,7 @@ from providers.errors import (
     UnknownModel,
     Unreachable,
 )
-from routing.failover import MAX_ABANDONED, Failure, GiveUp, GoOn, after
+from routing.failover import MAX_ABANDONED, Failure, GiveUp, GoOn, after, pause_s
 from workflow.plan import PlanError
 from workflow.syntax import WorkflowSyntaxError
 
@@ -102,10 +103,24 @@ def test_what_cannot_succeed_is_not_tried_anywhere(error: GoblinError) -> None:
     assert way == GiveUp(error.as_value())
 
 
-def test_a_throttled_candidate_is_asked_again_as_often_as_its_provider_allows() -> None:
+def test_a_throttled_candidate_is_asked_again_as_long_as_the_step_may_call() -> None:
     throttled = failure(Throttled("slow down", retry_after=3))
-    assert excluded(throttled, sim=1) == set()
-    assert excluded(throttled, throttled, sim=1) == {"sim/small"}
+    assert excluded(*[throttled] * 5, sim=1) == set()
+    assert go(*[throttled] * 6, sim=1) == GiveUp(throttled.error)
+    assert excluded(throttled, sim=0) == {"sim/small"}
+    assert excluded(throttled, throttled, failure(ServerError("x")), sim=1) == set()
+
+
+def test_a_candidate_that_refuses_again_and_again_is_asked_ever_more_rarely() -> None:
+    throttled, other = failure(Throttled("slow down")), failure(Throttled("slow down"), "other/small")
+    pauses = [pause_s([other, *[throttled] * times, failure(ServerError("x"))], "sim/small") for times in range(1, 6)]
+    assert pauses == [0.25, 0.5, 1, 2, 4]
+
+
+def test_one_that_cannot_go_on_with_an_answer_is_asked_for_a_whole_one() -> None:
+    refused = failure(PrefillRefused("x"))
+    assert excluded(failure(BrokenStream("x"), "other/small", streamed=True), refused, sim=0) == {"other/small"}
+    assert go(*[refused] * 6) == GiveUp(refused.error)
 
 
 def test_a_prompt_that_was_too_long_goes_to_a_larger_window_only() -> None:
@@ -172,6 +187,7 @@ TABLE = [
     Row(BadRequest("x"), 422, Retry.NEVER, Retry.NEVER, Breaker.IGNORE),
     Row(ContentFiltered("x"), 422, Retry.NEVER, Retry.NEVER, Breaker.IGNORE),
     Row(ContextTooLong("x"), 422, Retry.NEVER, Retry.LARGER, Breaker.IGNORE),
+    Row(PrefillRefused("x"), 422, Retry.YES, Retry.YES, Breaker.IGNORE),
     Row(BudgetExhausted("x"), 402, Retry.LATER, Retry.NEVER, Breaker.IGNORE),
     Row(RateLimited("x"), 429, Retry.LATER, Retry.YES, Breaker.IGNORE),
     Row(BreakerOpen("x"), 503, Retry.LATER, Retry.YES, Breaker.IGNORE),
