@@ -18,7 +18,8 @@ MODEL = "sim-instant+tokens=20"
 _ANSWERS = """create table answers (id bigint generated always as identity primary key, model text not null,
     output text not null, input_tokens int not null, output_tokens int not null,
     finished_at timestamptz not null default now())"""
-_RATE = "select count(*), (count(*) - 1) / extract(epoch from max(finished_at) - min(finished_at)) from {table}"
+_RATE = """select count(*), (count(*) - 1) / nullif(extract(epoch from max(finished_at) - min(finished_at)), 0)
+    from {table} where finished_at is not null"""
 _Lane = Callable[[Ground, str], AbstractContextManager[tuple[str, str]]]
 
 
@@ -74,7 +75,7 @@ def _rate(database: str, table: str) -> float:
     with psycopg.connect(database, autocommit=True) as connection:
 
         def finished() -> tuple[int, float]:
-            row = connection.execute(_RATE.format(table=table) + " where finished_at is not null").fetchone()
+            row = connection.execute(_RATE.format(table=table)).fetchone()
             return (int(row[0]), float(row[1] or 0)) if row else (0, 0.0)
 
         until(lambda: finished()[0] == STEPS)
