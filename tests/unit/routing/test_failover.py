@@ -216,5 +216,6 @@ def test_every_slug_is_one_error_s_alone() -> None:
     def tree(kind: type[GoblinError]) -> list[type[GoblinError]]:
         return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
 
-    slugs = [kind.slug for kind in tree(GoblinError)]
+    # the command line's own error is none of ours: it carries what the API answered
+    slugs = [kind.slug for kind in tree(GoblinError) if not kind.__module__.startswith("cli.")]
     assert len(slugs) == len(set(slugs)), sorted(slugs)
