@@ -1,7 +1,9 @@
 """The API process is killed in the middle of streams and started again: no listener loses or hears twice a word."""
 
 import json
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.listener import Told, events, text_of
 from tests.processes import PATIENCE_S, ProcessContainer, Processes
 from tests.world import Sim, World, world
 
+ENOUGH = 3  # events after which the API is killed
 TALKER = "sim-instant+speed=50+tokens=100"
 
 
@@ -30,12 +33,20 @@ class Installation:
     def address(self) -> str:
         return self.client.base_url.netloc.decode()
 
-    def start_task(self) -> str:
+    def start_task(self) -> dict[str, Any]:
         body = {"task_type": "chat", "payload": {"prompt": "tell me a story"}}
-        return str(self.client.post("/api/route_task_stream_start", json=body).raise_for_status().json()["stream_id"])
+        answer = self.client.post("/api/route_task_stream_start", json=body)
+        return dict(answer.raise_for_status().json())
 
-    def is_open(self, run: str) -> bool:
-        return bool(self.place.one("select 1 from runs where id = %s and finished_at is null", run))
+    @contextmanager
+    def held(self, run: str) -> Iterator[None]:
+        """In the middle of the run's first answer the provider stands still, as long as the block lasts."""
+        self.place.until(lambda: len(self.place.events(uuid.UUID(run))) >= ENOUGH)
+        self.place.simulator.kill("SIGSTOP")
+        try:
+            yield
+        finally:
+            self.place.simulator.kill("SIGCONT")
 
     def kill_api(self) -> None:
         self.api.kill("SIGKILL")
@@ -64,7 +75,7 @@ def heard_until_cut(installation: Installation, run: str) -> list[Told]:
     try:
         for event in events(installation.client, run):
             heard.append(event)
-            if len(heard) == 4:
+            if len(heard) == ENOUGH:
                 installation.kill_api()
     except httpx.TransportError:
         return heard
@@ -77,7 +88,7 @@ def messages_until_cut(installation: Installation, url: str) -> list[dict[str, A
         try:
             while True:
                 heard.append(json.loads(socket.recv()))
-                if len(heard) == 3:
+                if len(heard) == ENOUGH - 1:  # the beginning of the step is no message
                     installation.kill_api()
         except ConnectionClosedError:
             return heard
@@ -86,9 +97,9 @@ def messages_until_cut(installation: Installation, url: str) -> list[dict[str, A
 def test_events_go_on_after_the_last_one_that_was_heard(installation: Installation) -> None:
     answer = installation.client.post("/v1/runs", json={"workflow": "chat: tell me a story THEN chat: go on"})
     run = answer.json()["id"]
-    before = heard_until_cut(installation, run)
-    assert installation.is_open(run)
-    installation.start_api()
+    with installation.held(run):
+        before = heard_until_cut(installation, run)
+        installation.start_api()
     after = list(events(installation.client, run, before[-1][0]))
     assert before + after == list(events(installation.client, run))
     shown = installation.client.get(f"/v1/runs/{run}").json()
@@ -100,10 +111,11 @@ def test_events_go_on_after_the_last_one_that_was_heard(installation: Installati
 
 
 def test_a_socket_goes_on_after_its_last_message(installation: Installation) -> None:
-    stream = installation.start_task()
-    url = f"ws://{installation.address}/ws/stream/{stream}"
-    before = messages_until_cut(installation, url)
-    installation.start_api()
+    started = installation.start_task()
+    url = f"ws://{installation.address}/ws/stream/{started['stream_id']}"
+    with installation.held(started["run_id"]):
+        before = messages_until_cut(installation, url)
+        installation.start_api()
     with connect(f"{url}?after={before[-1]['id']}", proxy=None) as socket:
         after = [json.loads(message) for message in socket]
     *chunks, end = before + after
@@ -113,13 +125,13 @@ def test_a_socket_goes_on_after_its_last_message(installation: Installation) -> 
 
 
 def test_polls_hand_out_the_rest(installation: Installation) -> None:
-    stream = installation.start_task()
-    path = f"/api/route_task_stream_poll/{stream}"
-    said = ""
-    while not said:
-        said += "".join(chunk["chunk"] for chunk in installation.client.get(path).json()["chunks"])
-    installation.kill_api()
-    installation.start_api()
+    started = installation.start_task()
+    path = f"/api/route_task_stream_poll/{started['stream_id']}"
+    with installation.held(started["run_id"]):
+        said = "".join(chunk["chunk"] for chunk in installation.client.get(path).json()["chunks"])
+        installation.kill_api()
+        installation.start_api()
+    assert said
     poll = {"status": "running"}
     while poll["status"] == "running":
         poll = installation.client.get(path).raise_for_status().json()
