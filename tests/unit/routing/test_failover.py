@@ -37,7 +37,7 @@ from providers.errors import (
     UnknownModel,
     Unreachable,
 )
-from routing.failover import MAX_ABANDONED, Failure, GiveUp, GoOn, after, pause_s
+from routing.failover import MAX_ABANDONED, Failure, GiveUp, GoOn, after, as_probe, pause_s
 from workflow.plan import PlanError
 from workflow.syntax import WorkflowSyntaxError
 
@@ -216,6 +216,24 @@ def test_every_slug_is_one_error_s_alone() -> None:
     def tree(kind: type[GoblinError]) -> list[type[GoblinError]]:
         return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
 
-    # the command line's own error is none of ours: it carries what the API answered
-    slugs = [kind.slug for kind in tree(GoblinError) if not kind.__module__.startswith("cli.")]
+    # the roofs restate errors for their callers, under the slugs that they had: with another status, or as answered
+    slugs = [kind.slug for kind in tree(GoblinError) if kind.__module__.partition(".")[0] not in {"api", "cli"}]
     assert len(slugs) == len(set(slugs)), sorted(slugs)
+
+
+@pytest.mark.parametrize("error", [*ONCE, *TIMEOUTS], ids=repr)
+def test_trying_out_who_had_been_down_does_not_count_for_the_step(error: GoblinError) -> None:
+    probe = Failure("sim", "small", as_probe(error.as_value(), 1_700_000_000_000))
+    assert probe.probed_at_ms == 1_700_000_000_000
+    assert go(*[probe] * 50) == GoOn({}, 0)
+    assert isinstance(go(*[probe] * 50, *[failure(TIMEOUTS[0])] * 6), GiveUp)
+
+
+@pytest.mark.parametrize("error", [BadCredentials("x"), QuotaSpent("x"), BadRequest("x"), Throttled("x")], ids=repr)
+def test_what_no_return_would_mend_counts_also_for_who_tried_it_out(error: GoblinError) -> None:
+    assert as_probe(error.as_value(), 1) == error.as_value()
+
+
+def test_half_an_answer_counts_also_for_who_tried_it_out() -> None:
+    streamed = failure(BrokenStream("x"), streamed=True).error
+    assert as_probe(streamed, 1) == streamed
