@@ -18,6 +18,7 @@ from goblin.errors import Breaker, GoblinError
 from providers.limit import Gauge, Limits
 
 REST_OF_KEY_MS = 300_000  # a wrong key or an empty account does not mend itself in a moment
+REST_OF_FAULT_MS = 60_000  # at most, when the vendor names a delay: it may recover earlier
 REST_OF_THROTTLE_MS = 5_000  # when the vendor names no delay
 LEARNED_MS = 600_000  # that a limit told by the vendor is believed
 
@@ -84,6 +85,7 @@ class Seen:
     rest_ms: int = 0
     reason: str = ""
     told: Told = Told()
+    cool_ms: int = 0  # that the vendor asks for beside a failure
 
 
 def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
@@ -100,7 +102,8 @@ def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
                 Verdict.COOL, after_ms if error.retry_after is None else round(error.retry_after * 1000), reason, told
             )
         case Breaker.COUNT:
-            return Seen(Verdict.BAD, reason=f"fails too often, last: {reason}", told=told)
+            cool_ms = min(round((error.retry_after or 0) * 1000), REST_OF_FAULT_MS)
+            return Seen(Verdict.BAD, reason=f"fails too often, last: {reason}", told=told, cool_ms=cool_ms)
         case Breaker.IGNORE:
             return Seen(Verdict.NONE, reason=reason, told=told)
 
@@ -136,6 +139,7 @@ def as_ask(
         **({} if candidate is None else {"candidate": candidate}),
         "verdict": outcome.verdict,
         "rest_ms": outcome.rest_ms,
+        "cool_ms": outcome.cool_ms,
         "reason": outcome.reason,
         "threshold": knobs.threshold,
         "samples": knobs.samples,

@@ -2,7 +2,8 @@
 -- KEYS[1] prefix
 -- ARGV[1] JSON: attempt ("" = a call that was not admitted, such as a check); provider; candidate (absent: none);
 --   verdict: good | bad (a failure in the rate) | cool (leave the candidate alone for rest_ms) | open (open the whole
---   key for rest_ms) | none (says nothing); rest_ms; reason; threshold (failure rate, 0..1) and samples that open;
+--   key for rest_ms) | none (says nothing); rest_ms; cool_ms (leave the candidate alone for so long, beside a verdict
+--   other than cool; 0 = no wish); reason; threshold (failure rate, 0..1) and samples that open;
 --   period_ms of the rate; rest_base_ms, doubled by every opening in a row up to rest_max_ms;
 --   learned_requests, learned_tokens (per minute, 0 = not told) and learned_ms that they are believed; used_requests,
 --   used_tokens of them by the vendor's count, free again in requests_free_ms, tokens_free_ms; span (ms that a window counts)
@@ -102,9 +103,10 @@ for place, name in ipairs({ask.provider, ask.candidate}) do
   if not seen or seen[place] == breaker.generation then
     if breaker.is_open then judge_open(name, breaker, verdict) else judge_closed(name, breaker, verdict) end
   end
-  if place == 2 and verdict == "cool" and now + ask.rest_ms > breaker.cool then
-    redis.call("HSET", breaker.key, "cool", now + ask.rest_ms)
-    note(name, "cooled", now + ask.rest_ms)
+  local cool_ms = verdict == "cool" and ask.rest_ms or ask.cool_ms
+  if place == 2 and cool_ms > 0 and now + cool_ms > breaker.cool then
+    redis.call("HSET", breaker.key, "cool", now + cool_ms)
+    note(name, "cooled", now + cool_ms)
   end
   if place == 2 and (ask.learned_requests > 0 or ask.learned_tokens > 0) then
     learn(name, breaker)

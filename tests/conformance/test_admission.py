@@ -259,6 +259,11 @@ CASES: dict[str, list[Do]] = {
         admit(["refused", "cooling", 7000, "near/small"], "a"),
         admit(admitted(after=7000), "a", after=7000),
     ],
+    "a failure whose vendor names a delay counts and is kept": [
+        Do("judge", verdict("bad", cool_ms=3000), ["near/small", "cooled"]),
+        admit(["refused", "cooling", 3000, "near/small"], "a"),
+        admit(admitted(after=3000), "a", after=3000),
+    ],
     "a limit that the vendor told is kept": [
         Do("judge", verdict("good", learned_requests=1), []),
         admit(admitted(), "a"),

@@ -251,8 +251,9 @@ class Twin:
             if not ask["attempt"] or (record and record["generations"][place] == breaker.generation):
                 judge = self._judge_open if breaker.is_open else self._judge_closed
                 changes += [name, what] if (what := judge(breaker, ask, verdict, now)) else []
-            if place and verdict == "cool" and now + ask["rest_ms"] > breaker.cool:
-                breaker.cool = now + ask["rest_ms"]
+            cool_ms = ask["rest_ms"] if verdict == "cool" else ask["cool_ms"]
+            if place and cool_ms and now + cool_ms > breaker.cool:
+                breaker.cool = now + cool_ms
                 changes += [name, "cooled"]
             if place and (ask["learned_requests"] or ask["learned_tokens"]):
                 breaker.learned = (ask["learned_requests"], ask["learned_tokens"], now + ask["learned_ms"])

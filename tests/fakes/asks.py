@@ -50,6 +50,7 @@ def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fi
         "candidate": candidate,
         "verdict": verdict,
         "rest_ms": 5000,
+        "cool_ms": 0,
         "reason": "so it is",
         "threshold": 0.8,
         "samples": 3,

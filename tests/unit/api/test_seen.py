@@ -59,3 +59,18 @@ def test_it_survives_being_written_down() -> None:
     seen.take(*STARTED)
     seen.take(*said("hello "))
     assert Seen.from_value(json.loads(json.dumps(seen.as_value()))) == seen
+
+
+def test_an_attempt_that_goes_on_with_the_one_before_takes_nothing_back() -> None:
+    seen = Seen()
+    seen.take(*STARTED)
+    seen.take(*said("half "))
+    assert seen.take("step.started", {"step": "step1", "continues": 5}) is Verdict.PASS
+    seen.take(*said("and half"))
+    assert seen.running["step1"].solid == len("half and half")
+
+
+def test_the_rest_of_an_answer_whose_beginning_is_lost_is_not_shown_alone() -> None:
+    seen = Seen()
+    assert seen.take("step.started", {"step": "step1", "continues": 5}) is Verdict.PASS
+    assert seen.take(*said("and half")) is Verdict.DROP

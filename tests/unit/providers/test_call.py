@@ -281,6 +281,43 @@ def test_a_call_cut_before_its_start_does_not_start(caller: Caller) -> None:
         assert vendor.connections == 0
 
 
+@pytest.mark.parametrize("script", [Connection.wait_until_gone, stream(HELLO)], ids=["no head", "one token"])
+def test_a_call_ends_when_its_caller_has_no_more_time(caller: Caller, script: Callable[[Connection], None]) -> None:
+    control = Control()
+    control.end_at(time.monotonic() + SOON, Cancelled("time is over"))
+    with Vendor(script) as vendor, pytest.raises(Cancelled, match="time is over"):
+        ask(caller, vendor, control)
+    assert control.is_asked
+
+
+def test_a_caller_without_time_calls_nobody(caller: Caller) -> None:
+    control = Control()
+    control.end_at(time.monotonic() - 1, Cancelled("time is over"))
+    with Vendor(answer_once) as vendor:
+        with pytest.raises(Cancelled, match="time is over"):
+            ask(caller, vendor, control)
+        assert (vendor.connections, control.is_asked) == (0, False)
+
+
+def test_the_longest_silence_between_two_pieces_is_measured(caller: Caller) -> None:
+    heard = threading.Event()
+
+    def hesitate(connection: Connection) -> None:
+        connection.request()
+        connection.stream(HELLO)
+        heard.wait()
+        connection.send(chunk(STOP) + END)
+
+    control = Control()
+    with Vendor(hesitate) as vendor:
+        events = caller.stream(provider(vendor.url), chat(), control)
+        next(events)
+        began = time.monotonic()
+        threading.Timer(SOON, heard.set).start()
+        list(events)
+        assert 0 < control.silence_s <= time.monotonic() - began
+
+
 def test_a_call_cut_between_two_events_stops_there(caller: Caller) -> None:
     control = Control()
     with Vendor(stream(HELLO)) as vendor:

@@ -127,3 +127,11 @@ def test_hidden_reasoning_counts_and_does_not_show():
     said = reply("Task: plan", "sim-instant+think=hidden")
     assert said.usage.reasoning > 0
     assert said.thought() == ""
+
+
+def test_one_that_continues_says_what_follows_the_words_put_into_its_mouth():
+    model = "sim-instant+prefill=on"
+    whole = say("hello", model)
+    begun = whole[:20]
+    assert begun + say(f"hello\n\n{begun}", model, begun=begun) == whole
+    assert say("hello\n\nother words", model, begun="other words") == whole

@@ -32,6 +32,7 @@ from providers.simulator.refusal import Kind
         ("m+say=aGk", Behaviour("m", say="hi")),
         ("m+say=aGk=", Behaviour("m", say="hi")),
         ("m+verdict=FAIL", Behaviour("m", verdict="FAIL")),
+        ("m+prefill=refused", Behaviour("m", prefill="refused")),
         ("m+speed=5+speed=0", Behaviour("m", speed=0.0)),
     ],
 )

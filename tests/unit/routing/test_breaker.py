@@ -11,13 +11,14 @@ from providers.errors import (
     BadCredentials,
     BadRequest,
     ContextTooLong,
+    Overloaded,
     QuotaSpent,
     ServerError,
     Throttled,
     Unreachable,
 )
 from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused
-from routing.breaker import REST_OF_KEY_MS, REST_OF_THROTTLE_MS, Knobs, Told, Verdict, seen
+from routing.breaker import REST_OF_FAULT_MS, REST_OF_KEY_MS, REST_OF_THROTTLE_MS, Knobs, Told, Verdict, seen
 from routing.health import Health
 from routing.script import PREFIX, Scripts
 
@@ -138,6 +139,14 @@ def test_a_throttled_candidate_is_left_alone_as_long_as_its_vendor_says(
     assert resting(client, 44) == set()
     assert reason(admit(admission)) is Reason.COOLING
     assert reason(admit(admission, "sim/large")) is None
+
+
+def test_a_failure_whose_vendor_names_a_delay_counts_and_is_given_it(admission: Admission, client: redis.Redis) -> None:
+    tell(admission, Overloaded("come back later", retry_after=7))
+    assert resting(client, 5) == {"sim/small"}
+    assert resting(client, 9) == set()
+    tell(admission, Overloaded("come back tomorrow", retry_after=86_400))
+    assert resting(client, REST_OF_FAULT_MS / 1000 + 1) == set()
 
 
 def test_a_shorter_cooldown_does_not_end_a_longer_one(admission: Admission, client: redis.Redis) -> None:

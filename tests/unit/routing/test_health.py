@@ -1,7 +1,8 @@
 """What the fleet learns of its candidates: measures folded as a twin of plain Python folds them, and rests."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from random import Random
 
 import pytest
 import redis
@@ -17,11 +18,13 @@ from providers.errors import (
     ContentFiltered,
     ContextTooLong,
     Throttled,
+    TimedOut,
     Unreachable,
 )
 from routing.admission import Admission
 from routing.breaker import seen as judged
-from routing.health import EMPTY, WEIGHT, Health
+from routing.health import BELIEVED, EMPTY, MEASURES, SURE, WEIGHT, Health
+from routing.patience import Habit
 from routing.score import Measure
 from routing.script import Scripts
 from tests.fakes.offers import candidate
@@ -56,6 +59,8 @@ class Twin:
     speed: float | None = None
     success: float = 1.0
     samples: int = 0
+    slow: float | None = None
+    waits: int = 0
 
     def observe(self, ok: bool | None, ttft: float | None, speed: float | None) -> None:
         if ok is not None:
@@ -64,11 +69,22 @@ class Twin:
             self.success += share * (ok - self.success)
         self.ttft = self.fold(self.ttft, ttft)
         self.speed = self.fold(self.speed, speed)
+        self.climb(ttft)
 
     def fold(self, before: float | None, new: float | None) -> float | None:
         if new is None or before is None:
             return before if new is None else new
         return before + WEIGHT * (new - before)
+
+    def climb(self, ttft: float | None) -> None:
+        """A percentile by steps: three hundredths of a step down for each that is quicker, a large one up for a slower."""
+        if ttft is None:
+            return
+        if self.waits < SURE:
+            self.slow = max(self.slow or 0.001, ttft)
+        elif self.slow is not None:
+            self.slow = max(0.001, self.slow * (1.285 if ttft > self.slow else 0.985))
+        self.waits += 1
 
     def measure(self) -> Measure:
         return Measure(
@@ -93,7 +109,7 @@ calls = st.one_of(
 
 
 @hypothesis(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(calls, max_size=14))
+@given(st.lists(calls, max_size=25))
 def test_the_script_folds_as_its_twin(client: redis.Redis, made: list[Call]) -> None:
     client.flushdb()
     health, twin = Health(client), Twin()
@@ -108,6 +124,48 @@ def test_the_script_folds_as_its_twin(client: redis.Redis, made: list[Call]) -> 
     assert measured.ttft_s == pytest.approx(expected.ttft_s, abs=1e-4)
     assert measured.success == pytest.approx(expected.success, abs=1e-3)
     assert measured.tokens_per_second == pytest.approx(expected.tokens_per_second, abs=1e-3)
+    assert snapshot.habit(SIM).ttft_s == (pytest.approx(twin.slow, abs=1e-4) if twin.waits >= SURE else None)
+
+
+def test_a_habit_is_what_nearly_all_calls_keep_within(health: Health, client: redis.Redis) -> None:
+    random = Random(7)
+    for number in range(600):
+        health.succeeded(SIM, random.uniform(1, 2), None, random.uniform(0, 0.1))
+        if number == SURE - 2:
+            assert seen(client).snapshot().habit(SIM) == Habit()
+    habit = seen(client).snapshot().habit(SIM)
+    assert habit.ttft_s == pytest.approx(1.95, rel=0.2)
+    assert habit.silence_s == pytest.approx(0.095, rel=0.2)
+
+
+def test_a_call_that_was_cut_counts_as_a_slower_one(health: Health, client: redis.Redis) -> None:
+    for _ in range(SURE):
+        health.succeeded(SIM, 1.0, None, 1.0)
+    for _ in range(8):
+        health.failed(SIM, TimedOut("silence", "first_token"), Habit(ttft_s=4.0))
+    habit = seen(client).snapshot().habit(SIM)
+    assert habit.ttft_s is not None
+    assert habit.ttft_s > 4
+    assert habit.silence_s == 1
+    assert seen(client).snapshot().measure(SIM).ttft_s == 1
+
+
+def test_a_failure_is_believed_for_a_while_so_that_a_recovery_is_seen(health: Health, client: redis.Redis) -> None:
+    for _ in range(5):
+        health.failed(SIM, FAULT)
+    known = seen(client).snapshot()
+    assert known.measure(SIM).success < 0.5
+    assert replace(known, read=known.read + BELIEVED + 1).measure(SIM).success == PRIOR.success_rate
+    client.hset(MEASURES, SIM.name, "- 0.1000 - 9 1 - 0 - 0")  # long ago
+    health.succeeded(SIM, 1.0, None)
+    assert seen(client).snapshot().measure(SIM).success == 1
+
+
+def test_what_an_older_release_wrote_is_read(health: Health, client: redis.Redis) -> None:
+    client.hset(MEASURES, SIM.name, "200.0000 1.0000 80.0000 3")
+    assert seen(client).snapshot().measure(SIM) == Measure(0.2, PRIOR.success_rate, 80)
+    health.succeeded(SIM, 0.2, 80)
+    assert seen(client).snapshot().measure(SIM) == Measure(0.2, 1, 80)
 
 
 def test_what_was_never_measured_is_believed_of_the_catalog(health: Health) -> None:

@@ -136,3 +136,22 @@ def test_the_clock_calls_one_of_each_room_whose_moment_has_come(rooms: WaitingRo
 def test_ids_of_runs_sort_by_arrival() -> None:
     older, newer = Waiter(new_id(), 0, 1), Waiter(UUID(int=new_id().int + (5 << 80)), 0, 1)
     assert older.place < newer.place
+
+
+def test_a_step_whose_time_is_over_is_called_by_the_clock_and_nobody_else_is(rooms: WaitingRooms) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    hour = 3_600_000
+    rooms.enter(waiter(1), {"name": "patient"}, {"a": hour})
+    rooms.enter(waiter(2, priority=9, deadline=past), {"name": "late"}, {"a": hour, "b": hour})
+    rooms.enter(waiter(3, deadline=past + timedelta(hours=1)), {"name": "in time"}, {"a": hour})
+    assert [message["name"] for message in rooms.call_due()] == ["late"]
+    assert rooms.call_due() == []
+    assert names(rooms, "b") == []
+    assert names(rooms, "a") == ["in time", "patient"]
+
+
+def test_a_step_that_was_called_in_time_is_not_called_again_when_its_time_is_over(rooms: WaitingRooms) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    rooms.enter(waiter(1, deadline=past), {"name": "one"}, {"a": 3_600_000})
+    assert names(rooms, "a") == ["one"]
+    assert rooms.call_due() == []
