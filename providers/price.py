@@ -50,9 +50,11 @@ class Price:
 
     def at(self, input_tokens: int) -> "Price":
         """The price of a call with so many input tokens, without tiers."""
+        if not self.tiers:
+            return self
         tier = next((tier for tier in reversed(self.tiers) if input_tokens > tier.over), None)
         if tier is None:
-            return replace(self, tiers=()) if self.tiers else self
+            return replace(self, tiers=())
         return Price(tier.input, tier.output, tier.cache_read, tier.cache_write, self.source, self.per_request)
 
 

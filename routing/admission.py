@@ -88,6 +88,7 @@ class Admitted:
     admitted_at: datetime  # by Redis' clock: these hour and day pay
     is_probe: bool
     counters: tuple[str, ...]  # the budgets that hold
+    passed: "tuple[Short, ...]" = ()  # those before it in order of preference, which had no room
 
 
 class Reason(StrEnum):
@@ -202,13 +203,12 @@ class Admission:
         if answer[0] == "rebuilding":
             return Refused(())
         if answer[0] == "refused":
-            shorts = zip(places, answer[1::3], answer[2::3], answer[3::3], strict=True)
-            return Refused(tuple(Short(p, Reason(why), None if ms < 0 else ms, what) for p, why, ms, what in shorts))
-        _, index, at_ms, generation, is_probe = answer
+            return Refused(_shorts(places, answer[1:]))
+        _, index, at_ms, generation, is_probe, *passed = answer
         place = places[index]
         names = budget.names_at((*ask.budgets, *place.budgets), at_ms)
         admitted_at = datetime.fromtimestamp(at_ms / 1000, UTC)
-        return Admitted(ask.attempt, place, generation, admitted_at, bool(is_probe), names)
+        return Admitted(ask.attempt, place, generation, admitted_at, bool(is_probe), names, _shorts(places, passed))
 
     def known(self, attempt: uuid.UUID, place: Place, hold: int) -> Admitted:
         """What another process was admitted for. Redis knows the rest by the attempt's id."""
@@ -279,6 +279,11 @@ def as_values(ask: Ask) -> list[dict[str, Any]]:
     """The values that the verb `admit` takes."""
     head = {"attempt": str(ask.attempt), "span": SPAN_MS, "budgets": [_budget(one) for one in ask.budgets]}
     return [head, *(_place(one) for one in ask.places[:CANDIDATES])]
+
+
+def _shorts(places: Sequence[Place], parts: Sequence[Any]) -> tuple[Short, ...]:
+    lines = zip(places, parts[::3], parts[1::3], parts[2::3], strict=False)
+    return tuple(Short(place, Reason(why), None if ms < 0 else ms, what) for place, why, ms, what in lines)
 
 
 def _place(place: Place) -> dict[str, Any]:

@@ -49,22 +49,23 @@ def eligible(offers: Iterable[tuple[Provider, Model]], need: Need) -> tuple[list
     """The candidates for a need, and the reason against every other offer (a whole provider's under its id)."""
     candidates: list[Candidate] = []
     refusals: dict[str, str] = {}
+    asked: Provider | None = None
+    obstacle: str | None = None
     for provider, model in offers:
-        reason = provider.why_not()
-        if reason is not None:
-            refusals[provider.id] = reason
+        if provider is not asked:  # the models of a provider come one after the other
+            asked, obstacle = provider, provider.why_not()
+        if obstacle is not None:
+            refusals[provider.id] = obstacle
             continue
-        candidate = Candidate(provider, model, model.price) if model.price is not None else None
         reason = _against(provider, model, need)
-        if candidate is None or reason is not None:
+        if reason is None and model.price is not None:
+            candidates.append(Candidate(provider, model, model.price))
+        else:
             refusals[f"{provider.id}/{model.id}"] = reason or "its price is not known: set one in goblin.toml"
-            continue
-        candidates.append(candidate)
     return candidates, refusals
 
 
 def _against(provider: Provider, model: Model, need: Need) -> str | None:
-    name = f"{provider.id}/{model.id}"
     if need.provider is not None and provider.id != need.provider:
         return f"the step is pinned to {need.provider}"
     if need.model is not None and model.id != need.model:
@@ -73,7 +74,7 @@ def _against(provider: Provider, model: Model, need: Need) -> str | None:
         return "not among the providers that the run allows"
     if need.models is not None and model.id not in need.models:
         return "not among the models that the run allows"
-    if name in need.excluded:
+    if need.excluded and (name := f"{provider.id}/{model.id}") in need.excluded:
         return f"tried already: {need.excluded[name]}"
     if need.provider is None and need.task_class not in model.classes:
         return f"not made for {need.task_class} tasks"

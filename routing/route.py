@@ -1,16 +1,18 @@
 """The decision for one step: who may serve it, in which order, and everything needed to explain or replay that."""
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from goblin.errors import NoCandidate
-from goblin.settings import RoutingSettings
+from goblin.settings import RoutingSettings, Weights
 from routing.candidate import Candidate, Need, eligible
 from routing.health import EMPTY, Health
 from routing.offers import Offers
-from routing.score import Ranked, rank
+from routing.score import Measure, Ranked, rank
+
+LOCAL, REASONING = 1, 2  # what is true of a candidate, in a decision that is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,26 +21,44 @@ class Route:
     candidates: tuple[Ranked, ...]
     refusals: Mapping[str, str]
     resting: Mapping[str, str]  # candidates that the breakers kept away when this was decided: they come last
+    settings: RoutingSettings = field(default_factory=RoutingSettings)  # by which it was decided
 
     def as_error(self) -> NoCandidate:
         """Why nobody is on this route, with every reason."""
         return NoCandidate(_summary(self.need, self.refusals), self.refusals)
 
     def as_value(self) -> dict[str, Any]:
-        """The decision as data; terms are rounded to six places."""
+        """The decision as data, small because one is kept for every attempt; `routing.replay` reads it.
+
+        A candidate is [provider, model, seconds to the first token, success 0..1, tokens per second, worst case in
+        nano-dollars, priority, LOCAL and REASONING added, score rounded to six places].
+        """
         need = {name: value for name, value in asdict(self.need).items() if value not in (None, (), {}, False, 0)}
         return {
             "need": {
                 name: list(value) if isinstance(value, tuple | set | frozenset) else value
                 for name, value in need.items()
             },
-            "candidates": [
-                [one.candidate.provider.id, one.candidate.model.id, *(round(term, 6) for term in _terms(one))]
-                for one in self.candidates
-            ],
+            "weights": self.settings.weights.model_dump(),
+            "required_bandwidth": self.settings.required_bandwidth,
+            "candidates": [_row(one) for one in self.candidates],
             "refused": dict(self.refusals),
             "resting": dict(self.resting),
         }
+
+
+def order(
+    measured: Sequence[tuple[Candidate, Measure]],
+    need: Need,
+    weights: Weights,
+    required_bandwidth: float,
+    resting: Collection[str],
+) -> list[Ranked]:
+    """Best first, and last of all those that the breakers keep away."""
+    ranked = rank(measured, need, weights, required_bandwidth)
+    if resting:
+        ranked.sort(key=lambda one: one.candidate.name in resting)  # a stable sort: the order among equals stays
+    return ranked
 
 
 class Router:
@@ -54,24 +74,23 @@ class Router:
         candidates, refusals = eligible(known.candidates(), need)
         silent = (provider for provider in known.providers.values() if not provider.models)
         refusals |= {provider.id: why for provider in silent if (why := provider.why_not()) is not None}
-        ranked = rank(
-            [(candidate, snapshot.measure(candidate)) for candidate in candidates],
-            need,
-            self._settings.weights,
-            self._settings.required_bandwidth,
-        )
         resting = _resting(candidates, snapshot.resting(time.time()))
-        ranked.sort(key=lambda one: one.candidate.name in resting)  # a stable sort: the order among equals stays
-        return Route(need, tuple(ranked), refusals, resting)
+        measured = [(candidate, snapshot.measure(candidate)) for candidate in candidates]
+        ranked = order(measured, need, self._settings.weights, self._settings.required_bandwidth, resting)
+        return Route(need, tuple(ranked), refusals, resting, self._settings)
 
 
 def _resting(candidates: Iterable[Candidate], known: Mapping[str, str]) -> dict[str, str]:
+    if not known:
+        return {}
     found = {one.name: known.get(one.name) or known.get(one.provider.id) for one in candidates}
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
-def _terms(ranked: Ranked) -> tuple[float, ...]:
-    return ranked.latency, ranked.cost, ranked.success, ranked.bandwidth, ranked.score
+def _row(ranked: Ranked) -> list[str | float]:
+    provider, model = ranked.candidate.provider, ranked.candidate.model
+    marks = LOCAL * provider.local + REASONING * model.reasoning
+    return [provider.id, model.id, *ranked.measure, ranked.worst_case, provider.priority, marks, round(ranked.score, 6)]
 
 
 def _summary(need: Need, refusals: Mapping[str, str]) -> str:

@@ -1,14 +1,17 @@
-"""The score of a candidate and the order that follows from it. Pure and replayable: same inputs, same order."""
+"""The score of a candidate and the order that follows from it. Pure and replayable: same inputs, same order.
+
+Every decision makes hundreds of the values here, so they are tuples: a frozen dataclass takes thrice as long to make.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
 
 from goblin.settings import Weights
 from routing.candidate import Candidate, Need
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """How a candidate has been doing."""
 
     ttft_s: float  # seconds to the first token
@@ -16,9 +19,8 @@ class Measure:
     tokens_per_second: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A candidate with the four terms that placed it, each 0..1 before its weight."""
+class Ranked(NamedTuple):
+    """A candidate with the four terms that placed it, each 0..1 before its weight, and what they were made from."""
 
     candidate: Candidate
     latency: float
@@ -26,6 +28,8 @@ class Ranked:
     success: float
     bandwidth: float
     score: float
+    measure: Measure
+    worst_case: int  # nano-dollars
 
 
 def rank(
@@ -34,32 +38,32 @@ def rank(
     """Best first. Local ones lead when the need prefers them, favourites and reasoning models come before the score;
     ties break by priority, then name."""
     costs = [candidate.worst_case(need) for candidate, _ in measured]
-    max_cost = max(costs, default=0)
-    max_latency = max((measure.ttft_s for _, measure in measured), default=0.0)
-    ranked = []
+    max_cost = max(costs, default=0) or 1  # where all are free, or all at once, none loses by it
+    max_latency = max((measure.ttft_s for _, measure in measured), default=0.0) or 1.0
+    of_latency, of_cost, of_success, of_bandwidth = weights.latency, weights.cost, weights.success, weights.bandwidth
+    favourites = {provider: place for place, provider in reversed([*enumerate(need.preferred)])}
+    prefer_local, wants_reasoning, last = need.prefer_local, need.task_class == "reasoning", len(need.preferred)
+    placed = []
     for (candidate, measure), cost in zip(measured, costs, strict=True):
-        latency_term = 1 - measure.ttft_s / max_latency if max_latency else 1.0
-        cost_term = 1 - cost / max_cost if max_cost else 1.0
+        provider, model = candidate.provider, candidate.model
+        latency_term = 1 - measure.ttft_s / max_latency
+        cost_term = 1 - cost / max_cost
         bandwidth_term = min(measure.tokens_per_second / required_bandwidth, 1.0)
         score = (
-            weights.latency * latency_term
-            + weights.cost * cost_term
-            + weights.success * measure.success
-            + weights.bandwidth * bandwidth_term
+            of_latency * latency_term
+            + of_cost * cost_term
+            + of_success * measure.success
+            + of_bandwidth * bandwidth_term
         )
-        ranked.append(Ranked(candidate, latency_term, cost_term, measure.success, bandwidth_term, score))
-    ranked.sort(key=lambda one: _place(one, need))
-    return ranked
-
-
-def _place(ranked: Ranked, need: Need) -> tuple[bool, int, bool, float, int, str]:
-    provider, model = ranked.candidate.provider, ranked.candidate.model
-    favourites = len(need.preferred)
-    return (
-        need.prefer_local and not provider.local,
-        need.preferred.index(provider.id) if provider.id in need.preferred else favourites,
-        need.task_class == "reasoning" and not model.reasoning,
-        -ranked.score,
-        provider.priority,
-        ranked.candidate.name,
-    )
+        ranked = Ranked(candidate, latency_term, cost_term, measure.success, bandwidth_term, score, measure, cost)
+        place = (
+            prefer_local and not provider.local,
+            favourites.get(provider.id, last),
+            wants_reasoning and not model.reasoning,
+            -score,
+            provider.priority,
+            candidate.name,
+        )
+        placed.append((place, ranked))
+    placed.sort(key=itemgetter(0))
+    return [ranked for _, ranked in placed]

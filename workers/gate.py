@@ -11,7 +11,19 @@ from goblin.money import from_usd
 from goblin.settings import Settings
 from ledger.attempts import Charge, Look
 from routing import budget
-from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used
+from routing.admission import (
+    CANDIDATES,
+    REBUILDING_MS,
+    Admission,
+    Admitted,
+    Ask,
+    Place,
+    Rate,
+    Reason,
+    Refused,
+    Short,
+    Used,
+)
 from routing.breaker import Told, seen
 from routing.budget import Budget
 from routing.candidate import Candidate, Need
@@ -27,6 +39,7 @@ class Pass:
 
     candidate: Candidate
     admitted: Admitted
+    passed: tuple[Short, ...] = ()  # the candidates before it, which had no room
 
 
 class Gate:
@@ -40,21 +53,25 @@ class Gate:
         """A place for the best candidate of the route that has room. Raises Unavailable without Redis."""
         above = self._above(run, look)
         candidates = [ranked.candidate for ranked in route.candidates]
-        refused: list[Refused] = []
+        short: list[Short] = []
         for page in _pages(candidates):
             places = tuple(self._place(one, route.need) for one in page)
             answer = self._admission.admit(Ask(attempt, places, above))
             if isinstance(answer, Admitted):
-                return Pass(page[places.index(answer.place)], answer)
-            refused.append(answer)
-        return Refused(tuple(short for answer in refused for short in answer.reasons))
+                return Pass(page[places.index(answer.place)], answer, (*short, *answer.passed))
+            short += answer.reasons
+        return Refused(tuple(short))
 
     def taken(self, attempt: uuid.UUID, candidate: Candidate, hold: int, need: Need) -> Pass:
         """The pass of a call that another worker had admitted."""
         return Pass(candidate, self._admission.known(attempt, self._place(candidate, need), hold))
 
     def conclude(
-        self, given: Pass, charge: Charge | None, error: GoblinError | None, told: Told = Told()  # noqa: B008
+        self,
+        given: Pass,
+        charge: Charge | None,
+        error: GoblinError | None,
+        told: Told = Told(),  # noqa: B008
     ) -> tuple[str, ...]:
         """Turn the hold into what was spent and tell the fleet what it heard: the budgets that have just passed 80 %.
 

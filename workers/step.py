@@ -6,7 +6,7 @@ should do next is said by the returned value, and Celery is not known here.
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from providers.errors import DeadlinePassed
 from providers.message import Message
 from providers.tokens import estimate
 from routing import cache, failover
-from routing.admission import Reason, Refused
+from routing.admission import Reason, Refused, Short
 from routing.cache import Kept, Seat
 from routing.candidate import Candidate, Need
 from routing.failover import Failure, GiveUp, GoOn
@@ -280,7 +280,7 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
         lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
         hold=admitted.place.hold,
         floor=Spoken(candidate.price, work.asked_tokens).cost,
-        decision={**route.as_value(), "price": asdict(candidate.price)},
+        decision={**route.as_value(), "short": _short(given.passed), "price": asdict(candidate.price)},
         tokens=admitted.place.tokens,
         generation=admitted.generation,
         admitted_at=admitted.admitted_at,
@@ -290,13 +290,17 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
 def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Result:
     """Wait where there may be room later; fail where waiting cannot help or the run does not want to."""
     where = rooms(refused, waits_for_money=work.look.options.get("on_budget") == "wait")
-    decision = {**route.as_value(), "short": {short.place.candidate: str(short) for short in refused.reasons}}
+    decision = {**route.as_value(), "short": _short(refused.reasons)}
     if not where:
         # whoever waits for the same money will get none either
         runtime.waker.freed((budget_room(one.what) for one in refused.reasons if one.reason is Reason.BUDGET), count=50)
         return _fail(runtime, work, refused.as_error().as_value(), decision)
     after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
     return _wait(runtime, work, decision, where, refused.as_error().message, after_s)
+
+
+def _short(reasons: Iterable[Short]) -> dict[str, str]:
+    return {short.place.candidate: str(short) for short in reasons}
 
 
 def _wait(
@@ -322,6 +326,7 @@ def _wait(
         weight=work.look.key_weight,
         priority=options.get("priority") or 0,
         deadline=work.deadline,
+        since_ms=max((one.probed_at_ms for one in work.failures if one.probed_at_ms is not None), default=None),
     )
     return Wait(waiter, where)
 
@@ -343,6 +348,8 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
     )
     call = Call(runtime, question, candidate, attempt, number)
     ending = call.make()
+    if ending.error is not None and given.admitted.is_probe:
+        ending = replace(ending, error=failover.as_probe(ending.error, int(now().timestamp() * 1000)))
     # LeaseLost ends this message here: whoever owns the step now goes on
     closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
     if work.flight is not None and not work.begun:  # what several calls have said is no single answer

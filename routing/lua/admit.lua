@@ -5,9 +5,10 @@
 --   is_counted_on_arrival; slot_ms; concurrency, rpm, tpm (0 = none); request_burst, token_burst (ms of the pace);
 --   budgets as above. Limits and sums of money are exact up to 2^53.
 -- RETURNS {"rebuilding"}
---      or {"admitted", place of the candidate from 0, admitted at (Unix ms), generation, 1 when it is a probe}
---      or {"refused", then for each candidate: reason, ms to wait (-1: not known), what is short}
--- Asked again for an attempt that holds already, it answers as before: an answer may be lost on its way.
+--      or {"admitted", place of the candidate from 0, admitted at (Unix ms), generation, 1 when it is a probe, then for
+--         each candidate before it: reason, ms to wait (-1: not known), what is short}
+--      or {"refused", then the same for every candidate}
+-- Asked again for an attempt that holds already, it answers as before, without reasons: an answer may be lost on its way.
 local root, generation = generation_root()
 if not root then return {"rebuilding"} end
 local ask = cjson.decode(ARGV[1])
@@ -143,16 +144,16 @@ local function take(one)
   return is_probe
 end
 
-local answer = {"refused"}
+local short_of = {}
 for place = 2, #ARGV do
   local one = cjson.decode(ARGV[place]) -- one by one: most often the first has room
   local reason, wait, short = refusal_of(one)
   if not reason then
     local is_probe = take(one)
-    return {"admitted", place - 2, now, generation, is_probe and 1 or 0}
+    return {"admitted", place - 2, now, generation, is_probe and 1 or 0, unpack(short_of)}
   end
-  answer[#answer + 1] = reason
-  answer[#answer + 1] = wait
-  answer[#answer + 1] = short
+  short_of[#short_of + 1] = reason
+  short_of[#short_of + 1] = wait
+  short_of[#short_of + 1] = short
 end
-return answer
+return {"refused", unpack(short_of)}

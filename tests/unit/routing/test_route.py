@@ -12,6 +12,7 @@ from routing.admission import Admission
 from routing.breaker import seen
 from routing.health import Health
 from routing.offers import Offers
+from routing.replay import replay
 from routing.route import Route, Router
 from routing.script import Scripts
 from tests.fakes.offers import need
@@ -140,9 +141,11 @@ def test_a_decision_is_kept_as_data_from_which_its_order_follows(router: Router)
         "preferred": ["dear"],
         "excluded": {"x/y": "it timed out"},
     }
-    weights = (0.4, 0.3, 0.2, 0.1)
-    for _, _, *terms, score in kept["candidates"]:
-        assert score == pytest.approx(sum(w * term for w, term in zip(weights, terms, strict=True)), abs=1e-5)
+    assert kept["weights"] == {"latency": 0.4, "cost": 0.3, "success": 0.2, "bandwidth": 0.1}
+    assert kept["required_bandwidth"] == 50
+    again = replay(kept)
+    assert again is not None
+    assert again.is_reproduced
     plain = router.rank(need()).as_value()["candidates"]
     assert plain == sorted(plain, key=lambda one: -one[-1])
 

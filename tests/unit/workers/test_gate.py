@@ -16,7 +16,7 @@ from providers.errors import BadCredentials
 from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Place, Rate, Reason, Refused, Short
 from routing.candidate import Candidate, Need
 from routing.route import Route
-from routing.score import Ranked
+from routing.score import Measure, Ranked
 from routing.script import PREFIX, Scripts
 from tests.fakes.offers import candidate, need
 from workers.gate import REBUILDING, Gate, Pass, budget_room, rooms
@@ -30,6 +30,7 @@ models = []
 budget_hourly = 0.002
 """
 RUN, KEY = new_id(), new_id()
+UNMEASURED = Measure(1, 1, 50)
 OF_BUDGET = {Reason.BUDGET, Reason.HELD}
 
 
@@ -117,7 +118,7 @@ def gate(admission: Admission, settings: Settings) -> Gate:
 
 
 def route(*candidates: Candidate, asked: Need | None = None) -> Route:
-    ranked = tuple(Ranked(one, 0, 0, 0, 0, 0) for one in candidates)
+    ranked = tuple(Ranked(one, 0, 0, 0, 0, 0, UNMEASURED, 0) for one in candidates)
     return Route(asked or need(input_tokens=500, output_tokens=500), ranked, {}, {})
 
 
