@@ -29,8 +29,9 @@ def admit(answer: list[Any], attempt: str, *places: dict[str, Any], after: int =
     return Do("admit", ask(attempt, *places, **fields), answer, after)
 
 
-def admitted(index: int = 0, *, after: int = 0, probe: bool = False) -> list[Any]:
-    return ["admitted", index, NOON + after, "1", int(probe)]
+def admitted(index: int = 0, *short: Any, after: int = 0, probe: bool = False) -> list[Any]:
+    """`short`: reason, wait and what is short for each candidate before."""
+    return ["admitted", index, NOON + after, "1", int(probe), *short]
 
 
 RUN = [["run:1", 250, 0, DAY]]
@@ -72,16 +73,22 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(after=HOUR), "c", budgets=BOTH),
     ],
     "with money short a cheaper candidate runs": [
-        admit(admitted(1), "a", place("dear/large", 300), place("near/small", 20), budgets=RUN),
+        admit(admitted(1, "budget", -1, "run:1"), "a", place("dear/large", 300), place("near/small", 20), budgets=RUN),
     ],
     "with no money at all a free candidate runs": [
         admit(admitted(), "a", budgets=[["run:1", 100, 0, DAY]]),
         Do("settle", end("a", 100), ["settled", "run:1"]),
-        admit(admitted(1), "b", place("dear/large", 1), place("own/llama", 0), budgets=[["run:1", 100, 0, DAY]]),
+        admit(
+            admitted(1, "budget", -1, "run:1"),
+            "b",
+            place("dear/large", 1),
+            place("own/llama", 0),
+            budgets=[["run:1", 100, 0, DAY]],
+        ),
     ],
     "a provider's own budget stops that provider alone": [
         admit(
-            admitted(1),
+            admitted(1, "budget", DAY // 2, f"provider:dear/day@{(NOON - DAY // 2) // 1000}"),
             "a",
             place("dear/large", 300, budgets=[["provider:dear/day", 200, DAY, 0]]),
             place("near/small", 20),
@@ -153,7 +160,13 @@ CASES: dict[str, list[Do]] = {
     "asking twice takes one place": [
         admit(admitted(), "a", place("dear/large", 300), place("near/small"), budgets=[["run:1", 450, 0, DAY]]),
         admit(admitted(), "a", place("dear/large", 300), place("near/small"), budgets=[["run:1", 450, 0, DAY]]),
-        admit(admitted(1), "b", place("dear/large", 300), place("near/small"), budgets=[["run:1", 450, 0, DAY]]),
+        admit(
+            admitted(1, "held", -1, "run:1"),
+            "b",
+            place("dear/large", 300),
+            place("near/small"),
+            budgets=[["run:1", 450, 0, DAY]],
+        ),
     ],
     "settling twice counts once": [
         admit(admitted(), "a", budgets=RUN),
@@ -195,7 +208,7 @@ CASES: dict[str, list[Do]] = {
         *[Do("judge", verdict("good", candidate="near/large"), [])] * 3,
         *[Do("judge", BAD, [])] * 2,
         Do("judge", BAD, ["near/small", "opened"]),
-        admit(admitted(1), "a", place("near/small"), place("near/large")),
+        admit(admitted(1, "open", 4000, "near/small"), "a", place("near/small"), place("near/large")),
     ],
     "failures of long ago are forgotten": [
         Do("judge", BAD, []),

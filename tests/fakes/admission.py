@@ -97,13 +97,13 @@ class Twin:
             for index, one in enumerate(ask["candidates"]):
                 if one["candidate"] == record["one"]["candidate"]:
                     return ["admitted", index, record["at"], self.generation, int(record["is_probe"])]
-        answer: Answer = ["refused"]
+        short_of: Answer = []
         for index, one in enumerate(ask["candidates"]):
             short = self._short(ask, one, now)
             if short is None:
-                return ["admitted", index, now, self.generation, int(self._take(ask, one, now))]
-            answer += short
-        return answer
+                return ["admitted", index, now, self.generation, int(self._take(ask, one, now)), *short_of]
+            short_of += short
+        return ["refused", *short_of]
 
     def _short(self, ask: dict[str, Any], one: dict[str, Any], now: int) -> list[Any] | None:
         for name in (one["provider"], one["candidate"]):
