@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from goblin.errors import Abandoned, GoblinError, Retry
+from goblin.errors import Abandoned, Breaker, GoblinError, Retry
 from providers.errors import PrefillRefused
 
 MAX_ABANDONED = 20  # workers that may die over one step before it is held to kill them
 _PAUSE_S = 0.25  # after the first refusal for now, doubled by each that follows
 _AGAINST_NOBODY = {Abandoned.slug, PrefillRefused.slug}
+_PROBED_AT = "probed_at_ms"  # detail of an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,12 @@ class Failure:
     @property
     def candidate(self) -> str:
         return f"{self.provider}/{self.model}"
+
+    @property
+    def probed_at_ms(self) -> int | None:
+        """When the call ended (Unix ms), if it was to try out who had been down."""
+        at_ms = self.error.get("details", {}).get(_PROBED_AT)
+        return None if at_ms is None else int(at_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +49,11 @@ def after(failures: Sequence[Failure], *, max_attempts: int, retries: Mapping[st
     """Where a step may go after its failures, oldest first.
 
     `retries` says per provider how often the same candidate may be asked again after a fault that allows it. A call
-    whose worker went away speaks against nobody, nor does one that could not go on with what another had begun.
+    whose worker went away speaks against nobody, nor does one that could not go on with what another had begun. A call
+    that tried out who had been down is the fleet's, and does not count for the step.
     """
-    made = [failure for failure in failures if failure.error["type"] != Abandoned.slug]
+    abandoned = sum(failure.error["type"] == Abandoned.slug for failure in failures)
+    made = [one for one in failures if one.error["type"] != Abandoned.slug and one.probed_at_ms is None]
     faults = [failure for failure in made if failure.error["type"] not in _AGAINST_NOBODY]
     counts = Counter(failure.candidate for failure in faults if not _is_passing(failure))
     excluded: dict[str, str] = {}
@@ -57,9 +66,17 @@ def after(failures: Sequence[Failure], *, max_attempts: int, retries: Mapping[st
             context_above = max(context_above, failure.context or 0)
         if _is_out(failure, counts[failure.candidate], retries.get(failure.provider, 1)):
             excluded[failure.candidate] = str(failure.error["message"])
-    if len(made) >= max_attempts or len(failures) - len(made) >= MAX_ABANDONED:
+    if len(made) >= max_attempts or abandoned >= MAX_ABANDONED:
         return GiveUp(failures[-1].error)
     return GoOn(excluded, context_above)
+
+
+def as_probe(error: Mapping[str, Any], at_ms: int) -> Mapping[str, Any]:
+    """The error of a call that tried out who had been down, and found nothing changed."""
+    facts, details = _facts(error), error.get("details", {})
+    if facts.breaker is not Breaker.COUNT or details.get("streamed"):
+        return error
+    return {**error, "details": {**details, _PROBED_AT: at_ms}}
 
 
 def pause_s(failures: Sequence[Failure], candidate: str) -> float:

@@ -39,6 +39,7 @@ class Waiter:
     weight: float = 1.0  # of the key's turns
     priority: int = 0  # -100..100
     deadline: datetime | None = None
+    since_ms: int | None = None  # Unix ms, in place of the run's arrival: for who has had a turn in vain
 
     @property
     def id(self) -> str:
@@ -49,7 +50,8 @@ class Waiter:
         """Text that sorts as the steps of one API key are served. A run's id begins with the moment that it arrived."""
         deadline = int(self.ends or NO_DEADLINE)
         level = min(max(self.priority, -LEVELS), LEVELS) + LEVELS
-        return f"{level:03d}:{deadline:015d}:{self.run.int >> 80:015d}:{self.idx:03d}"
+        since = self.run.int >> 80 if self.since_ms is None else self.since_ms
+        return f"{level:03d}:{deadline:015d}:{since:015d}:{self.idx:03d}"
 
     @property
     def ends(self) -> str:

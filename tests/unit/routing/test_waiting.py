@@ -72,6 +72,13 @@ def test_who_was_refused_after_the_call_stands_first_again(rooms: WaitingRooms) 
     assert names(rooms, "a") == ["0", "1", "2"]
 
 
+def test_who_has_had_a_turn_in_vain_stands_behind_those_who_have_not(rooms: WaitingRooms) -> None:
+    enter(rooms, "tried it out", waiter(0, since_ms=2_000_000))
+    enter(rooms, "two", waiter(2))
+    enter(rooms, "one", waiter(1))
+    assert names(rooms, "a") == ["one", "two", "tried it out"]
+
+
 def test_keys_take_turns_by_their_weights(rooms: WaitingRooms) -> None:
     for nr in range(60):
         enter(rooms, "busy", waiter(nr, key="busy"))
