@@ -88,8 +88,11 @@ class RunOptions(Request):
     ) = Field(None, description="handed back with the run, read by nobody")
 
     def as_value(self) -> dict[str, Any]:
-        """What was given, as JSON."""
-        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        """What was given, as JSON; money with nine places."""
+        value = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        if self.budget_usd is not None:
+            value["budget_usd"] = f"{self.budget_usd:.9f}"
+        return value
 
 
 class RunRequest(Request):

@@ -52,6 +52,13 @@ class Waker:
     def _call(self, take: Callable[[], list[dict[str, Any]]]) -> None:
         try:
             for message in take():
-                self._send(message)
-        except Unavailable:
-            _log.warning("waiting.not_called")
+                self._send_one(message)
+        except Exception as error:  # noqa: BLE001
+            # whatever went wrong, the clock must go on: without it nobody here would be called again
+            _log.warning("waiting.not_called", reason=str(error))
+
+    def _send_one(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._send(message)
+        except Unavailable as away:
+            _log.warning("waiting.not_sent", reason=away.message)

