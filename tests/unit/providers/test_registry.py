@@ -169,6 +169,19 @@ def test_a_listed_model_keeps_what_the_catalog_knows() -> None:
     assert (model.context, model.reasoning, model.classes) == (400_000, True, {"fast", "reasoning"})
 
 
+def test_nobody_goes_on_with_half_an_answer_unless_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'name = "Mine"\nbase_url = "http://x.test"\nprefill = true\n'
+        '[[models]]\nid = "old"\n[[models]]\nid = "new"\nprefill = false\n'
+    )
+    mine = load(Settings(catalog=tmp_path), {}).get("mine")
+    assert [mine.continues(model) for model in mine.models] == [True, False]
+    shipped = load(Settings(), {}).candidates()
+    assert not any(provider.continues(model) for provider, model in shipped)
+    told = registry(openai=ProviderSettings(prefill=True)).get("openai")
+    assert all(told.continues(model) for model in told.models)
+
+
 def test_a_model_named_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="twice"):
         registry(openai=ProviderSettings(models=("m", "m")))
