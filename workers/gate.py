@@ -138,8 +138,10 @@ def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:
         return {REBUILDING: REBUILDING_MS}
     found: dict[str, int | None] = {}
     for short in refused.reasons:
-        if short.reason is Reason.TOO_LARGE or (short.reason is Reason.BUDGET and not waits_for_money):
+        if short.reason is Reason.TOO_LARGE:
             continue
+        if short.reason is Reason.BUDGET and not (waits_for_money and short.wait_ms is not None):
+            continue  # a run's or a key's budget never begins anew: nobody may wait for it
         of_money = short.reason in {Reason.BUDGET, Reason.HELD}
         room = budget_room(short.what) if of_money else short.place.provider
         known = [ms for ms in (found.get(room), short.wait_ms) if ms is not None]
