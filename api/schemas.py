@@ -221,7 +221,11 @@ class DecisionOut(BaseModel):
     provider: str | None
     model: str | None
     status: str
-    decision: dict[str, Any]
+    hold_usd: Usd | None = Field(description="the most that the call could have cost, held against every budget")
+    reproduced: bool | None = Field(
+        description="whether what was kept leads to the same order and choice again; null where nobody was ranked"
+    )
+    decision: dict[str, Any] = Field(description="need, weights, candidates as ranked, and why others were not called")
 
 
 class StepDecisions(BaseModel):
