@@ -18,6 +18,8 @@ from api.schemas import (
 from goblin.money import to_usd
 from ledger.states import AttemptStatus
 from ledger.views import AttemptView, Decision, RunView, StepView, Tokens
+from routing.replay import replay
+from routing.score import Ranked
 
 
 def step_id(idx: int) -> str:
@@ -39,16 +41,46 @@ def whole(run: RunView, steps: Sequence[StepView], attempts: Sequence[AttemptVie
 def decisions(run_id: UUID, found: Iterable[Decision]) -> RunDecisions:
     of_step: dict[int, list[DecisionOut]] = defaultdict(list)
     for one in found:
-        of_step[one.idx].append(
-            DecisionOut(
-                number=one.number,
-                provider=one.provider,
-                model=one.model,
-                status=one.status,
-                decision=dict(one.decision),
-            )
-        )
+        of_step[one.idx].append(_decision(one))
     return RunDecisions(id=run_id, steps=[StepDecisions(id=step_id(idx), decisions=of_step[idx]) for idx in of_step])
+
+
+def _decision(one: Decision) -> DecisionOut:
+    """What was kept, its candidates with the terms that follow from it."""
+    shown, again = dict(one.decision), replay(one.decision)
+    is_reproduced = None
+    if again is not None:
+        ranked = {(it.candidate.provider.id, it.candidate.model.id): it for it in again.ranked}
+        shown["candidates"] = [_candidate(row, ranked[row[0], row[1]]) for row in one.decision["candidates"]]
+        is_reproduced = again.is_reproduced
+        if one.provider is not None and one.model is not None:
+            is_reproduced = again.leads_to(one.provider, one.model, one.decision.get("short", {}))
+    return DecisionOut(
+        number=one.number,
+        provider=one.provider,
+        model=one.model,
+        status=one.status,
+        hold_usd=None if one.hold_nanousd is None else to_usd(one.hold_nanousd),
+        reproduced=is_reproduced,
+        decision=shown,
+    )
+
+
+def _candidate(kept: Sequence[Any], ranked: Ranked) -> dict[str, Any]:
+    terms = {name: round(getattr(ranked, name), 6) for name in ("latency", "cost", "success", "bandwidth")}
+    provider = ranked.candidate.provider
+    return {
+        "provider": provider.id,
+        "model": ranked.candidate.model.id,
+        "score": kept[-1],
+        **terms,
+        "ttft_s": ranked.measure.ttft_s,
+        "tokens_per_second": ranked.measure.tokens_per_second,
+        "worst_case_usd": to_usd(ranked.worst_case),
+        "priority": provider.priority,
+        "local": provider.local,
+        "reasoning": ranked.candidate.model.reasoning,
+    }
 
 
 def usage(tokens: Tokens) -> Usage:

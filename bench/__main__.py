@@ -6,7 +6,7 @@ Only the ratios mean something, and only within one run: each contender had the 
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import calls_held, first_token, memory, noop_flow, steps_per_second
+from bench import calls_held, first_token, memory, noop_flow, score, steps_per_second
 from bench.ground import Ground
 from bench.table import Row, save, show
 
@@ -16,6 +16,7 @@ BENCHES: Mapping[str, Callable[[Ground], list[Row]]] = {
     "first_token": first_token.measure,
     "steps_per_second": steps_per_second.measure,
     "memory": memory.measure,
+    "score": score.measure,
 }
 
 

@@ -56,18 +56,28 @@ def cancel(run: RunId, as_json: AsJson = False) -> None:
         show.put(f"run {run} is {'cancelled' if answer['status'] == 'cancelled' else 'being cancelled'}")
 
 
-def explain(run: RunId, as_json: AsJson = False) -> None:
+def explain(
+    run: RunId,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Whether each choice follows again from what was kept.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Why each step went where it went: every candidate's score, and why others were refused."""
-    from cli import reach, show
+    from cli import decisions, reach, show
 
     with reach.api() as api:
         found = api.decisions(run)
     if as_json:
         show.put_json(found)
-        return
-    for step in found["steps"]:
-        for decision in step["decisions"]:
-            _put_decision(step["id"], decision)
+    elif replay:
+        decisions.put_replay(found["steps"])
+    else:
+        for step in found["steps"]:
+            for decision in step["decisions"]:
+                decisions.put(step["id"], decision)
+    if replay and decisions.has_strayed(found["steps"]):
+        raise typer.Exit(FAILED)
 
 
 def costs(
@@ -103,21 +113,3 @@ def _cost_row(row: Mapping[str, Any], groups: list[str]) -> tuple[object, ...]:
 def _short(run: Mapping[str, Any]) -> str:
     line = " ".join(run["workflow"].split())
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
-
-
-def _put_decision(step: str, taken: Mapping[str, Any]) -> None:
-    from cli import show
-
-    who = f"{taken['provider']}/{taken['model']}" if taken["provider"] else "nobody"
-    number = f" attempt {taken['number']}" if taken["number"] else ""
-    show.put(f"{step}{number}: {who} ({taken['status']})")
-    decision = taken["decision"]
-    rows = [
-        (f"  {provider}/{model}", *(f"{term:.3f}" for term in (score, *terms)))
-        for provider, model, *terms, score in decision["candidates"]
-    ]
-    if rows:
-        show.put_table(("  candidate", ">score", ">latency", ">cost", ">success", ">bandwidth"), rows)
-    for reason, names in show.by_reason(decision["refused"]).items():
-        show.put(f"  not {', '.join(names)}: {reason}")
-    show.put()

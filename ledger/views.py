@@ -118,6 +118,7 @@ class Decision:
     provider: str | None
     model: str | None
     status: str
+    hold_nanousd: int | None
     decision: Mapping[str, Any]
 
 
@@ -197,11 +198,17 @@ def failure(ledger: Ledger, run_id: uuid.UUID) -> Mapping[str, Any] | None:
 def decisions(ledger: Ledger, run_id: uuid.UUID) -> list[Decision]:
     """Every decision of a run, by step, in the order in which they were taken."""
     calls = select(
-        Attempt.idx, Attempt.number, Attempt.provider, Attempt.model, Attempt.status, Attempt.decision
+        Attempt.idx,
+        Attempt.number,
+        Attempt.provider,
+        Attempt.model,
+        Attempt.status,
+        Attempt.hold_nanousd,
+        Attempt.decision,
     ).where(Attempt.run_id == run_id)
     refusals = select(Step.idx, Step.status, Step.decision).where(Step.run_id == run_id, Step.decision.is_not(None))
     known = [Decision(*row) for row in ledger.read(calls)]
-    known += [Decision(row.idx, None, None, None, row.status, row.decision) for row in ledger.read(refusals)]
+    known += [Decision(row.idx, None, None, None, row.status, None, row.decision) for row in ledger.read(refusals)]
     return sorted(known, key=lambda one: (one.idx, one.number is None, one.number))
 
 

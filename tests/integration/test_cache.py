@@ -8,6 +8,7 @@ import pytest
 
 from ledger import keys, runs
 from ledger.runs import NewRun, NewStep
+from routing.replay import replay
 from tests.processes import Processes
 from tests.world import Sim, World, saying, world
 from workers.canvas import publish
@@ -145,6 +146,18 @@ def test_an_answer_that_is_not_good_or_not_whole_is_given_to_nobody_else(
     assert statuses(place, made) == ["succeeded"] * 4
     assert {place.statuses(run)[0] for run in made} == {status}
     assert calls(place, name) == 4
+
+
+def test_every_choice_follows_again_from_what_was_kept_of_it(place: World) -> None:
+    among = {"providers": ["narrow", "sim", "cut"]}
+    made = [place.submit(place.plan("chat: hello THEN chat: and again"), **among) for _ in range(10)]
+    assert statuses(place, made) == ["succeeded"] * 10
+    calls = place.all("select provider, model, decision from attempts where not decision ? 'cache'")
+    assert len(calls) > 20
+    for call in calls:
+        again = replay(call.decision)
+        assert again is not None
+        assert again.leads_to(call.provider, call.model, call.decision["short"]), call
 
 
 def test_a_flight_that_was_killed_is_flown_by_another(alone: World) -> None:

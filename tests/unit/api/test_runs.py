@@ -1,15 +1,21 @@
 """Submitting, looking at and cancelling runs over HTTP."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from goblin import kv
-from goblin.settings import Settings
+from goblin.settings import RoutingSettings, Settings
 from ledger import attempts
+from ledger.attempts import Charge
 from ledger.states import RunStatus, StepStatus
+from routing.route import Route, order
+from routing.score import Measure
+from tests.fakes.offers import candidate, need
+from tests.fakes.runs import FAULT, SUCCESS, claim
 
 
 def test_a_submitted_run_is_stored_and_can_be_looked_at(api: Any) -> None:
@@ -175,6 +181,37 @@ def test_decisions_are_shown_for_every_attempt_and_every_refusal(api: Any) -> No
         ("step1", [(1, "small", "failed"), (2, "large", "succeeded")]),
         ("step2", [(None, None, "failed")]),
     ]
+
+
+def test_a_decision_is_shown_with_its_terms_and_replayed(api: Any) -> None:
+    offers = [(candidate("near/small", 1.0), Measure(1, 0.9, 50)), (candidate("far/large", 3.0), Measure(2, 1, 100))]
+    settings = RoutingSettings()
+    ranked = order(offers, need(), settings.weights, settings.required_bandwidth, ())
+    kept = {**Route(need(), tuple(ranked), {}, {}, settings).as_value(), "short": {"near/small": "no slot"}}
+    run = api.submit()
+    for provider, model in (("near", "small"), ("far", "large")):
+        attempt = claim(uuid.UUID(run), provider=provider, model=model, decision=kept)
+        assert attempts.open_attempt(api.hand.ledger, attempt)
+        attempts.settle(api.hand.ledger, attempt.attempt, FAULT, goblin="chat", key_id=None)
+    first, second = api.client.get(f"/v1/runs/{run}/decisions").json()["steps"][0]["decisions"]
+    assert (first["reproduced"], second["reproduced"]) == (False, True)
+    assert second["hold_usd"] == "0.000000900"
+    near, far = second["decision"]["candidates"]
+    assert (near["provider"], near["latency"], near["success"], near["score"]) == ("near", 0.5, 0.9, 0.68)
+    assert (far["model"], far["cost"], far["bandwidth"], far["worst_case_usd"]) == ("large", 0.0, 1.0, "0.004500000")
+
+
+def test_an_answer_from_the_cache_says_so_and_counts_as_no_call(api: Any) -> None:
+    run = api.submit()
+    kept = claim(uuid.UUID(run), decision={"cache": {"run": "ab", "step": "step1"}}, hold=0)
+    assert attempts.open_attempt(api.hand.ledger, kept)
+    free = replace(SUCCESS, charge=Charge(0, is_measured=True, price={"source": "cache"}))
+    attempts.settle(api.hand.ledger, kept.attempt, free, goblin="chat", key_id=None)
+    (step,) = api.run(run)["steps"]
+    assert step["cached"] is True
+    assert step["attempts"][0]["cached"] is True
+    assert step["cost_usd"] == "0.000000000"
+    assert api.client.get("/v1/usage").json()["total"]["calls"] == 0
 
 
 @pytest.mark.parametrize("path", ["", "/decisions", "/events"])
