@@ -36,9 +36,11 @@ def cost(parts: Iterable[tuple[int, int]]) -> NanoUsd:
 
     The exact sum is rounded once, half to even, so that every ledger and every invoice agree to the nano-dollar.
     """
-    exact = 0
-    for tokens, rate in parts:  # done for every candidate of every decision: a generator would take twice as long
-        exact += tokens * rate
+    return of_millionths(sum(tokens * rate for tokens, rate in parts))
+
+
+def of_millionths(exact: int) -> NanoUsd:
+    """Nano-dollars of as many millionths of them, rounded half to even."""
     quotient, rest = divmod(exact, MILLION)
     if rest * 2 > MILLION or (rest * 2 == MILLION and quotient % 2):
         quotient += 1

@@ -80,7 +80,7 @@ def worst_case(price: Price, input_tokens: int, max_output_tokens: int) -> NanoU
     """The most that a call of this size can cost: nothing cached for less, the whole output limit used."""
     at = price.at(input_tokens)
     dearest = max(at.input, at.cache_write)
-    return money.cost(((input_tokens, dearest), (max_output_tokens, at.output), (MILLION, at.per_request)))
+    return money.of_millionths(input_tokens * dearest + max_output_tokens * at.output + MILLION * at.per_request)
 
 
 def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime) -> Price | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from goblin.settings import TaskClass
 from providers.price import Price, worst_case
@@ -25,8 +26,9 @@ class Need:
     context_above: int = 0  # tokens; a smaller window was refused already
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
+    """A tuple, because hundreds are made for every decision."""
+
     provider: Provider
     model: Model
     price: Price
@@ -41,8 +43,8 @@ class Candidate:
 
     def output_limit(self, need: Need) -> int:
         """Tokens that the answer may have: what is wanted, within what the model can."""
-        limit = need.output_tokens
-        return min(limit, self.model.max_output) if self.model.max_output else limit
+        wanted, possible = need.output_tokens, self.model.max_output
+        return possible if possible and possible < wanted else wanted
 
 
 def eligible(offers: Iterable[tuple[Provider, Model]], need: Need) -> tuple[list[Candidate], dict[str, str]]:
@@ -86,7 +88,9 @@ def _too_small(model: Model, need: Need) -> str | None:
         return None
     if model.context <= need.context_above:
         return f"its context of {model.context} tokens is no larger than the one that was too small"
-    wanted = need.input_tokens + min(need.output_tokens, model.max_output or need.output_tokens)
+    wanted = need.input_tokens + need.output_tokens
+    if wanted > model.context and model.max_output:
+        wanted = need.input_tokens + min(need.output_tokens, model.max_output)
     if wanted > model.context:
         return f"about {wanted} tokens do not fit its context of {model.context}"
     return None
