@@ -76,8 +76,9 @@ local function windows_of(one, breaker)
   if one.rpm > 0 or one.tpm > 0 then windows[1] = {name = one.provider, limits = one} end
   if breaker.learned_until > now then
     windows[#windows + 1] = {name = one.candidate, limits = {
-      rpm = breaker.learned_requests, tpm = breaker.learned_tokens,
-      request_burst = one.request_burst, token_burst = one.token_burst,
+      rpm = breaker.learned_requests, tpm = breaker.learned_tokens, token_burst = one.token_burst,
+      -- as Rate.request_burst_ms has it for what is configured
+      request_burst = math.max(ask.span / 10, 5 * ask.span / math.max(breaker.learned_requests, 1)),
     }}
   end
   return windows

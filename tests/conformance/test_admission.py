@@ -289,6 +289,11 @@ CASES: dict[str, list[Do]] = {
         admit(["refused", "requests", 8250, "near/small"], "c"),
         admit(admitted(after=8250), "c", after=8250),
     ],
+    "a limit that the vendor told may be used at once, five times": [
+        Do("judge", verdict("good", learned_requests=30), []),
+        *[admit(admitted(), f"a{number}", place(request_burst=0)) for number in range(5)],
+        admit(["refused", "requests", 2016, "near/small"], "b", place(request_burst=0)),
+    ],
     "what is ours already is not counted twice": [
         Do("judge", verdict("good", learned_tokens=100), []),
         admit(admitted(), "a", place(tokens=60)),

@@ -111,7 +111,7 @@ class Twin:
                 return [*why, name]
         if (money := self._money(ask, one, now)) is not None:
             return money
-        for name, limits in self._scopes(one, now):
+        for name, limits in self._scopes(one, now, ask["span"]):
             window = self.windows[name]
             window.look(now, ask["span"])
             if (full := _full(window, limits, one["tokens"], now, ask["span"])) is not None:
@@ -133,11 +133,12 @@ class Twin:
                 found = ["held", wait, name]
         return found
 
-    def _scopes(self, one: dict[str, Any], now: int) -> list[tuple[str, dict[str, Any]]]:
+    def _scopes(self, one: dict[str, Any], now: int, span: int) -> list[tuple[str, dict[str, Any]]]:
         scopes = [(one["provider"], one)] if one["rpm"] or one["tpm"] else []
         requests, tokens, until = self.breakers[one["candidate"]].learned
         if until > now:
-            scopes.append((one["candidate"], {**one, "rpm": requests, "tpm": tokens}))
+            burst = max(span / 10, 5 * span / max(requests, 1))
+            scopes.append((one["candidate"], {**one, "rpm": requests, "tpm": tokens, "request_burst": burst}))
         return scopes
 
     def _take(self, ask: dict[str, Any], one: dict[str, Any], now: int) -> bool:
@@ -151,7 +152,7 @@ class Twin:
             elif breaker.ramp:
                 breaker.ramp = breaker.let = breaker.streak = 0
         scopes = []
-        for name, limits in self._scopes(one, now):
+        for name, limits in self._scopes(one, now, ask["span"]):
             window, span = self.windows[name], ask["span"]
             bucket = window.bucket(now)
             window.add(bucket, 1, one["tokens"])
@@ -323,7 +324,7 @@ def _full(window: Window, limits: dict[str, Any], tokens: int, now: int, span: i
 
     def paced(tat: float, limit: int, cost: int, burst: int) -> float:
         due = cost * span / limit
-        return max(tat, now) + due - now - max(burst, due)
+        return math.floor(max(tat - now, 0) - max(burst - due, 0))
 
     def leaves(counts: dict[int, int], excess: int) -> int:
         for bucket in sorted(counts):

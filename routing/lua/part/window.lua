@@ -57,7 +57,8 @@ end
 -- ms until the pace allows `cost` more of `limit` per span, after a burst of at most `burst` ms
 local function paced_in(window, tat, limit, cost, burst)
   local due = cost * window.span / limit
-  return math.max(tat, window.now) + due - window.now - math.max(burst, due)
+  -- whole ms: a pace cannot be told from one that is even but for the last digits of a moment
+  return math.floor(math.max(tat - window.now, 0) - math.max(burst - due, 0))
 end
 
 -- RETURNS nothing when there is room, else the reason and the ms to wait (-1: for ever)
