@@ -1,0 +1,64 @@
+"""A provider is down for a while: those who can go elsewhere do, those who cannot wait, and nobody is lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.embedded import Stack
+from tests.fakes.load import submit
+from tests.fakes.outage import REST_S, break_down, come_back, first_seconds, visits, waves
+from tests.processes import Processes
+from tests.world import Sim, World, world
+
+EXTRA = """
+[worker]
+lease = 3
+[goblins.chat]
+instructions = "x"
+task_class = "fast"
+max_output_tokens = 50
+"""
+SIMS = (Sim("only", options={"retry_count": 5}), Sim("east", options={"priority": 1}), Sim("west"))
+
+
+@pytest.fixture(scope="module")
+def place(
+    processes: Processes, stack: Stack, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    folder: Path = tmp_path_factory.mktemp("outage")
+    redis_url = f"{stack.redis_url.rpartition('/')[0]}/13"
+    with world(processes, folder, database_url, redis_url, *SIMS, extra=EXTRA) as made:
+        made.redis.flushdb()
+        made.start_worker("w1")
+        made.start_worker("w2")
+        made.start_scheduler()
+        yield made
+
+
+def test_with_one_provider_all_wait_and_then_run(place: World) -> None:
+    break_down(place, "only")
+    made = submit(place, "chat@only: hello", 8)
+    place.until(lambda: waiting(place) == len(made))
+    down = visits(place, "only")
+    come_back(place, "only")
+    assert {place.finished(run).status for run in made} == {"succeeded"}
+    calls = visits(place, "only")
+    back = calls[len(down) :]
+    assert [call.status for call in back] == [200] * len(made)
+    assert back[0].at - down[-1].at > REST_S - 1
+    assert first_seconds(calls, 2) <= 2
+
+
+def test_who_may_go_elsewhere_does_not_wait(place: World) -> None:
+    break_down(place, "east")
+    made = submit(place, "chat: hello", 20)
+    assert {place.finished(run).status for run in made} == {"succeeded"}
+    rows = place.all("select distinct provider from steps where run_id = any(%s)", made)
+    assert "east" not in {row.provider for row in rows}
+    assert len(waves(visits(place, "east"))) <= 2
+
+
+def waiting(place: World) -> int:
+    row = place.one("select count(*) as n from steps where status = 'waiting'")
+    return int(row.n) if row else 0
