@@ -9,14 +9,11 @@ from goblin.money import to_usd
 COLUMNS = (
     "  candidate", ">score", ">latency", ">cost", ">success", ">bandwidth", ">first token", ">tokens/s", ">worst case"
 )  # fmt: skip
-NOBODY = "nobody"
 
 
 def put(step: str, taken: Mapping[str, Any]) -> None:
     """One decision: for whom, what was needed, and every reason."""
-    who = f"{taken['provider']}/{taken['model']}" if taken["provider"] else NOBODY
-    number = f" attempt {taken['number']}" if taken["number"] else ""
-    show.put(f"{step}{number}: {who} ({taken['status']})")
+    show.put(f"{step}{_heading(taken)}")
     for line in _lines(taken):
         show.put(f"  {line}")
     decision = taken["decision"]
@@ -44,13 +41,19 @@ def put_replay(steps: Iterable[Mapping[str, Any]]) -> None:
     show.put(f"{again} of {len(known)} decisions follow again from what was kept of them")
 
 
+def _heading(taken: Mapping[str, Any]) -> str:
+    if taken["number"]:
+        return f" attempt {taken['number']}: {taken['provider']}/{taken['model']} ({taken['status']})"
+    return ": nobody" if taken["status"] == "failed" else ": waited"
+
+
 def _lines(taken: Mapping[str, Any]) -> Iterable[str]:
     decision = taken["decision"]
     if cached := decision.get("cache"):
         yield f"the answer of {cached['step']} of run {cached['run']}, to an identical request; nobody was called"
         return
     if "flight" in decision:
-        yield f"waited: {decision['flight']}"
+        yield str(decision["flight"])
     if need := decision.get("need"):
         yield f"need: {_need(need)}"
     if weights := decision.get("weights"):

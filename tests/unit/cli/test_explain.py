@@ -81,7 +81,7 @@ def test_a_decision_is_told_with_all_that_led_to_it(explain: Callable[..., Resul
 def test_an_answer_from_the_cache_says_whose_it_was(explain: Callable[..., Result]) -> None:
     result = explain(CACHED, NOBODY)
     assert "  the answer of step7 of run ab, to an identical request; nobody was called\n" in result.stdout
-    assert "step1: nobody (waiting)\n  waited: an identical request is under way\n" in result.stdout
+    assert "step1: waited\n  an identical request is under way\n" in result.stdout
 
 
 def test_a_replay_that_leads_to_every_choice_again_succeeds(explain: Callable[..., Result]) -> None:
