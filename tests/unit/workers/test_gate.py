@@ -146,6 +146,10 @@ def test_a_pass_is_for_the_first_candidate_that_has_room(gate: Gate) -> None:
     full, free = candidate("full/small", concurrency=1), candidate("free/small")
     given = [ask(gate, route(full, free)) for _ in range(2)]
     assert [one.candidate.name for one in given if isinstance(one, Pass)] == ["full/small", "free/small"]
+    assert [[str(short) for short in one.passed] for one in given if isinstance(one, Pass)] == [
+        [],
+        ["full has all the calls at once that it takes"],
+    ]
 
 
 def test_a_candidate_is_reached_however_far_down_the_route(gate: Gate) -> None:
@@ -153,6 +157,7 @@ def test_a_candidate_is_reached_however_far_down_the_route(gate: Gate) -> None:
     given = ask(gate, route(*spent, candidate("free/small", 0.0)))
     assert isinstance(given, Pass)
     assert given.candidate.name == "free/small"
+    assert [short.place.candidate for short in given.passed] == [one.name for one in spent]
 
 
 def test_a_refusal_names_every_candidate_of_a_long_route(gate: Gate) -> None:
