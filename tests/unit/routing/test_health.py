@@ -77,7 +77,7 @@ class Twin:
         return before + WEIGHT * (new - before)
 
     def climb(self, ttft: float | None) -> None:
-        """A percentile by steps: three hundredths of a step down for each that is quicker, a large one up for a slower."""
+        """A percentile by steps: a small one down for each that is quicker, a large one up for each that is slower."""
         if ttft is None:
             return
         if self.waits < SURE:
