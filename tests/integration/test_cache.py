@@ -11,6 +11,7 @@ from ledger.runs import NewRun, NewStep
 from routing.replay import replay
 from tests.processes import Processes
 from tests.world import Sim, World, saying, world
+from workers.app import STEPS, provider_queue
 from workers.canvas import publish
 from workflow.text import text
 
@@ -175,6 +176,14 @@ def test_a_flight_that_was_killed_is_flown_by_another(alone: World) -> None:
     measured = alone.one("select sum(amount_nanousd) as amount from entries where is_measured")
     assert measured is not None
     assert 0 < measured.amount <= alone.sim_get("invoice")["nanousd"]
+
+
+def test_a_flight_goes_on_where_another_worker_makes_the_call(alone: World) -> None:
+    alone.start_worker("w1", queues=(STEPS,))
+    alone.start_worker("w2", queues=(provider_queue("slow"),))
+    made = [alone.submit(alone.plan("chat@slow: hello"), cache=True) for _ in range(10)]
+    assert statuses(alone, made) == ["succeeded"] * 10
+    assert calls(alone, "slow") == 1
 
 
 def test_an_emptied_redis_costs_a_call_at_most(alone: World) -> None:
