@@ -4,6 +4,8 @@
       ^                                                        ^                           │
       └──── ramp: 1, 2, 4, … calls, doubled every 3 s <─(good)─│───────────────(bad)───────┘
 
+So many failures in a row that the last few calls pass any threshold open it, too, however well it did before.
+
 A provider's breaker stands for its key, a candidate's for one model of it; both count every outcome. Every change of
 state begins a new generation, and an answer to a call of an older one changes nothing. A rest doubles with every
 opening in a row. A cooldown (the vendor said when to come back) is not a failure and leaves the state as it is.

@@ -12,6 +12,7 @@
 local ask = cjson.decode(ARGV[1])
 local now = now_ms()
 local changes = {}
+local IN_A_ROW = 4
 
 local function note(name, what, until_ms)
   changes[#changes + 1] = name
@@ -34,7 +35,8 @@ end
 local function trip(name, breaker, rest)
   local streak = tonumber(redis.call("HGET", breaker.key, "streak") or 0)
   rest = rest or math.min(ask.rest_base_ms * 2 ^ streak, ask.rest_max_ms)
-  redis.call("HDEL", breaker.key, "probe", "probe_until", "ramp", "let", "ok", "bad", "ok_before", "bad_before", "start")
+  redis.call("HDEL", breaker.key, "probe", "probe_until", "ramp", "let", "ok", "bad", "ok_before", "bad_before", "start",
+    "row")
   redis.call("HSET", breaker.key, "state", "open", "until", now + rest, "streak", streak + 1,
     "generation", breaker.generation + 1)
   note(name, "opened", now + rest)
@@ -47,21 +49,23 @@ local function close(name, breaker)
 end
 
 -- Counts an outcome; RETURNS true when the failure rate of this period and the one before it is too high. Who has just
--- come back has no credit: there the first failure counts.
+-- come back has no credit: there the first failure counts. Nor has who fails IN_A_ROW times the samples in a row.
 local function is_too_bad(breaker, verdict)
-  local known = redis.call("HMGET", breaker.key, "start", "ok", "bad", "ok_before", "bad_before")
+  local known = redis.call("HMGET", breaker.key, "start", "ok", "bad", "ok_before", "bad_before", "row")
   local start = tonumber(known[1]) or now
   local ok, bad = tonumber(known[2]) or 0, tonumber(known[3]) or 0
-  local ok_before, bad_before = tonumber(known[4]) or 0, tonumber(known[5]) or 0
+  local ok_before, bad_before, row = tonumber(known[4]) or 0, tonumber(known[5]) or 0, tonumber(known[6]) or 0
   if now - start >= 2 * ask.period_ms then
-    start, ok, bad, ok_before, bad_before = now, 0, 0, 0, 0
+    start, ok, bad, ok_before, bad_before, row = now, 0, 0, 0, 0, 0
   elseif now - start >= ask.period_ms then
     start, ok, bad, ok_before, bad_before = start + ask.period_ms, 0, 0, ok, bad
   end
-  if verdict == "good" then ok = ok + 1 else bad = bad + 1 end
-  redis.call("HSET", breaker.key, "start", start, "ok", ok, "bad", bad, "ok_before", ok_before, "bad_before", bad_before)
+  if verdict == "good" then ok, row = ok + 1, 0 else bad, row = bad + 1, row + 1 end
+  redis.call("HSET", breaker.key, "start", start, "ok", ok, "bad", bad, "ok_before", ok_before, "bad_before", bad_before,
+    "row", row)
   local failures, calls = bad + bad_before, ok + bad + ok_before + bad_before
   local is_back = breaker.ramp > 0 and ramp_step(breaker, now) < RAMP_STEPS
+  if row >= IN_A_ROW * ask.samples then return true end
   return verdict == "bad" and calls >= (is_back and 1 or ask.samples) and failures >= ask.threshold * calls
 end
 

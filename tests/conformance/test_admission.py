@@ -204,6 +204,17 @@ CASES: dict[str, list[Do]] = {
         Do("judge", BAD, ["near", "opened", "near/small", "opened"]),
         admit(["refused", "open", 4000, "near"], "a"),
     ],
+    "who has done well for long is opened by failures in a row": [
+        *[Do("judge", verdict("good"), [])] * 50,
+        *[Do("judge", BAD, [])] * 11,
+        Do("judge", BAD, ["near", "opened", "near/small", "opened"]),
+    ],
+    "a success between them is the end of a row": [
+        *[Do("judge", verdict("good"), [])] * 50,
+        *[Do("judge", BAD, [])] * 11,
+        Do("judge", verdict("good"), []),
+        *[Do("judge", BAD, [])] * 11,
+    ],
     "a candidate rests alone when another of its provider does well": [
         *[Do("judge", verdict("good", candidate="near/large"), [])] * 3,
         *[Do("judge", BAD, [])] * 2,

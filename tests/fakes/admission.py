@@ -10,6 +10,7 @@ from typing import Any
 
 GRAIN = 250  # ms of a window's bucket
 RAMP_STEP, RAMP_STEPS = 3000, 10
+IN_A_ROW = 4
 
 Answer = list[Any]
 
@@ -58,6 +59,7 @@ class Breaker:
     let: int = 0
     cool: int = 0
     start: int | None = None
+    row: int = 0  # failures since the last success
     rate: tuple[int, int, int, int] = (0, 0, 0, 0)  # good, bad of this period, and of the one before
     learned: tuple[int, int, int] = (0, 0, 0)  # requests, tokens, until
 
@@ -280,12 +282,16 @@ class Twin:
             return ""
         start = now if breaker.start is None else breaker.start
         good, bad, good_before, bad_before = breaker.rate
+        row = breaker.row
         if now - start >= 2 * ask["period_ms"]:
-            start, good, bad, good_before, bad_before = now, 0, 0, 0, 0
+            start, good, bad, good_before, bad_before, row = now, 0, 0, 0, 0, 0
         elif now - start >= ask["period_ms"]:
             start, good, bad, good_before, bad_before = start + ask["period_ms"], 0, 0, good, bad
         good, bad = good + (verdict == "good"), bad + (verdict == "bad")
         breaker.start, breaker.rate = start, (good, bad, good_before, bad_before)
+        breaker.row = 0 if verdict == "good" else row + 1
+        if breaker.row >= IN_A_ROW * ask["samples"]:
+            return _trip(breaker, now, _rest(breaker, ask))
         calls, failures = sum(breaker.rate), bad + bad_before
         is_back = breaker.ramp and (now - breaker.ramp) // RAMP_STEP < RAMP_STEPS
         if verdict == "bad" and calls >= (1 if is_back else ask["samples"]) and failures >= ask["threshold"] * calls:
@@ -349,7 +355,7 @@ def _full(window: Window, limits: dict[str, Any], tokens: int, now: int, span: i
 def _trip(breaker: Breaker, now: int, rest: int) -> str:
     breaker.is_open, breaker.until, breaker.generation = True, now + rest, breaker.generation + 1
     breaker.probe, breaker.probe_until, breaker.ramp, breaker.let = "", 0, 0, 0
-    breaker.start, breaker.rate, breaker.streak = None, (0, 0, 0, 0), breaker.streak + 1
+    breaker.start, breaker.row, breaker.rate, breaker.streak = None, 0, (0, 0, 0, 0), breaker.streak + 1
     return "opened"
 
 

@@ -2,7 +2,7 @@
 -- Hash: state (closed | open; open past `until` is half open), generation (grows with every change of state), until ms,
 -- streak (openings in a row), probe (the attempt let through) and probe_until ms, ramp ms (recovered at) and let (calls
 -- since), cool ms (left alone until), ok/bad and ok_before/bad_before (outcomes of this period and the one before it),
--- start ms (of this period), learned_requests, learned_tokens and learned_until ms (limits that the vendor told); of a
+-- start ms (of this period), row (failures since the last success), learned_requests, learned_tokens and learned_until ms (limits that the vendor told); of a
 -- provider alone heard ms (anything, also a check) and worked ms (a call that was good).
 local RAMP_STEP, RAMP_STEPS = 3000, 10 -- 1, 2, 4, … calls in all, doubled every step; open wide after the last
 
