@@ -20,7 +20,7 @@ up: $(VENV)/runtime ## everything on this machine: servers, API, workers, schedu
 	@$(BIN)/goblin up
 
 test: lint types house ## all that CI asks for
-	$(BIN)/pytest -m 'not chaos'
+	$(BIN)/pytest -m 'not chaos' -n 3 --dist loadfile
 
 unit: $(VENV)/dev ## the quick tests only
 	$(BIN)/pytest tests/unit
