@@ -146,7 +146,8 @@ def test_a_run_can_be_left_watched_explained_and_paid(running: Up) -> None:
 
 
 def test_a_run_can_be_cancelled(running: Up) -> None:
-    run = running.goblin("run", "chat: hello THEN chat: again THEN chat: and again", "--detach").stdout.strip()
+    long = " THEN ".join(["chat: hello"] * 150)  # it must not be over before the next command has started
+    run = running.goblin("run", long, "--detach").stdout.strip()
     assert running.goblin("cancel", run).returncode == 0
     watched = running.goblin("watch", run)
     assert watched.returncode == 1

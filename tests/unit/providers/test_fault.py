@@ -267,6 +267,7 @@ def test_any_answer_means_something(dialect: str, status: int, body: bytes) -> N
 
 
 FACTS = {
+    "prefill_refused": (422, Retry.YES, Retry.YES, Breaker.IGNORE),
     "unreachable": (502, Retry.ONCE, Retry.YES, Breaker.COUNT),
     "overloaded": (502, Retry.ONCE, Retry.YES, Breaker.COUNT),
     "broken_stream": (502, Retry.ONCE, Retry.YES, Breaker.COUNT),
