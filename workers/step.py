@@ -7,116 +7,39 @@ should do next is said by the returned value, and Celery is not known here.
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
 
 from goblin.clock import new_id, now
-from goblin.errors import Abandoned, Breaker, ConfigError, GoblinError, LeaseLost, Unavailable
+from goblin.errors import Breaker, GoblinError, LeaseLost, Unavailable
 from goblin.money import to_usd
-from goblin.settings import GoblinSettings
 from ledger import attempts
 from ledger.attempts import Claim, Closed, Look
 from ledger.holds import Outdated
 from ledger.states import StepStatus
 from providers.errors import DeadlinePassed
-from providers.message import Message
-from providers.tokens import estimate
 from routing import cache, failover
 from routing.admission import Reason, Refused, Short
 from routing.cache import Kept, Seat
-from routing.candidate import Candidate, Need
+from routing.candidate import Candidate
 from routing.failover import Failure, GiveUp, GoOn
 from routing.route import Route
 from routing.waiting import Waiter
 from workers import cached
-from workers.cached import Asker, Flight
+from workers.cached import Asker
 from workers.call import Call, Question, Spoken
 from workers.conclude import conclude_run
+from workers.errand import Busy, Done, Errand, HandOver, Result, Stale, Wait
 from workers.gate import Pass, budget_room, rooms
-from workers.prompt import Before, compose
 from workers.runtime import Runtime
-from workflow.outcome import NotYet, Outcome, Settled, Skip, decide
+from workers.work import Work, gather, need_of, settled_around
+from workflow.outcome import NotYet, Skip, decide
 from workflow.plan import Plan, Step
 
 _log = structlog.get_logger()
 _DISPATCH_LEASE = 60.0  # seconds that an admitted call may lie in its provider's queue
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """What a message carries."""
-
-    run: uuid.UUID
-    idx: int
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The step has its outcome and the canvas goes on. `by` is who answered, or was the last to fail."""
-
-    status: StepStatus
-    goblin: str
-    by: str | None = None
-    error: str | None = None
-    woken: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """The message has nothing to do any more and its canvas ends here."""
-
-    woken: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """Another message runs the step: wait for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Refused for capacity or for money: wait in these rooms, each with the ms until it may have room."""
-
-    waiter: Waiter
-    rooms: Mapping[str, int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    """Admitted, and to be called where that provider's queue is consumed."""
-
-    attempt: uuid.UUID
-    provider: str
-    goblin: str
-
-
-Result = Done | Stale | Busy | Wait | HandOver
-
-
-@dataclass(slots=True)
-class Work:
-    """A step that may run, with what it needs to be asked of a model."""
-
-    errand: Errand
-    look: Look
-    plan: Plan
-    step: Step
-    goblin: GoblinSettings
-    messages: tuple[Message, ...]
-    input_tokens: int
-    failures: list[Failure] = field(default_factory=list)
-    begun: str = ""  # what calls that were cut have said, until it is taken back
-    deadline: datetime | None = None  # of the run, or of the step if that is earlier
-    flight: Flight | None = None  # while identical requests wait for this one
-
-    @property
-    def asked_tokens(self) -> int:
-        """Estimated, with what may be handed on."""
-        return self.input_tokens + estimate(self.begun)
 
 
 def perform(runtime: Runtime, errand: Errand) -> Result:
@@ -140,14 +63,14 @@ def perform(runtime: Runtime, errand: Errand) -> Result:
 
 
 def _go(runtime: Runtime, errand: Errand, look: Look, plan: Plan, step: Step) -> Result:
-    settled = _settled(runtime, errand, look, plan)
+    settled = settled_around(runtime, errand, look, plan)
     match decide(plan, errand.idx, settled, look.options.get("fail_fast", True)):
         case NotYet():
             return Stale()
         case Skip():
             return _close(runtime, errand, look, plan, step, StepStatus.SKIPPED)
         case go:
-            return _run(runtime, _work(runtime, errand, look, plan, go.context))
+            return _run(runtime, gather(runtime, errand, look, plan, go.context))
 
 
 def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Result:
@@ -156,14 +79,14 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     if look is None:
         return Stale()
     plan = Plan.from_value(look.plan)
-    go = decide(plan, errand.idx, _settled(runtime, errand, look, plan), look.options.get("fail_fast", True))
-    work = _work(runtime, errand, look, plan, getattr(go, "context", ()))
+    go = decide(plan, errand.idx, settled_around(runtime, errand, look, plan), look.options.get("fail_fast", True))
+    work = gather(runtime, errand, look, plan, getattr(go, "context", ()))
     taken = attempts.take(runtime.ledger, attempt, runtime.leases.owner, runtime.leases.duration)
     if taken is None:
         return Stale()
     candidate = runtime.candidate(taken.provider, taken.model)
     way = _way(runtime, work)
-    need = _need(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
+    need = need_of(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
     given = runtime.gate.taken(attempt, candidate, taken.hold, need)
     has_other = _has_other(runtime, work, runtime.router.rank(need), candidate)
     return _fly(
@@ -212,7 +135,7 @@ def _request(runtime: Runtime, work: Work) -> str | None:
     if not cached.is_wanted(work.look.options, work.goblin):
         return None
     return cache.identity(
-        _need(runtime, work, GoOn({}, 0)),
+        need_of(runtime, work, GoOn({}, 0)),
         work.messages,
         key=work.look.key_id,
         reasoning=work.goblin.reasoning,
@@ -227,7 +150,7 @@ def _ask(runtime: Runtime, work: Work) -> Result:
         way = _way(runtime, work)
         if isinstance(way, GiveUp):
             return _fail(runtime, work, way.error)
-        route = runtime.router.rank(_need(runtime, work, way))
+        route = runtime.router.rank(need_of(runtime, work, way))
         if not route.candidates:
             return _fail(runtime, work, route.as_error().as_value(), route.as_value())
         attempt = new_id()
@@ -415,69 +338,6 @@ def _result(
 def _conclude(runtime: Runtime, run: uuid.UUID, look: Look, plan: Plan, closed: Closed) -> None:
     if closed.open_steps == 0:
         conclude_run(runtime.ledger, runtime.feed, run, plan, fail_fast=look.options.get("fail_fast", True))
-
-
-def _settled(runtime: Runtime, errand: Errand, look: Look, plan: Plan) -> dict[int, Settled]:
-    """What the other steps became, with their texts only when a condition may look into them."""
-    texts: Mapping[int, str] = {}
-    if plan.needs_outputs:
-        texts = attempts.outputs(runtime.ledger, errand.run, [one.idx for one in look.settled])
-    return {one.idx: Settled(Outcome(one.status), texts.get(one.idx, "")) for one in look.settled}
-
-
-def _work(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tuple[int, ...]) -> Work:
-    step = plan.steps[errand.idx]
-    goblin = runtime.settings.goblins.get(step.goblin)
-    if goblin is None:
-        raise ConfigError(f"the goblin {step.goblin!r} of this run is not configured any more")
-    near = {one.idx: one for one in look.settled}
-    missing = [idx for idx in context if near[idx].output is None and idx not in plan.dependencies(errand.idx)]
-    texts = attempts.outputs(runtime.ledger, errand.run, missing) if missing else {}
-    before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
-    messages = compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
-    failures = [
-        Failure(one.provider, one.model, one.error, runtime.context(one.provider, one.model))
-        for one in look.tried
-        if one.error is not None
-    ]
-    return Work(
-        errand,
-        look,
-        plan,
-        step,
-        goblin,
-        messages,
-        sum(estimate(m.content) for m in messages),
-        failures,
-        begun="" if failures and failures[-1].error["type"] == Abandoned.slug else look.output or "",
-        deadline=_deadline(look, goblin),
-    )
-
-
-def _deadline(look: Look, goblin: GoblinSettings) -> datetime | None:
-    """The run's, or the step's own, which counts from its first call on."""
-    given = look.options.get("deadline")
-    ends = [datetime.fromisoformat(given)] if given else []
-    if goblin.timeout is not None:
-        ends.append((look.started_at or now()) + timedelta(seconds=goblin.timeout))
-    return min(ends, default=None)
-
-
-def _need(runtime: Runtime, work: Work, way: GoOn) -> Need:
-    options = work.look.options
-    return Need(
-        task_class=work.goblin.task_class,
-        input_tokens=work.asked_tokens,
-        output_tokens=work.goblin.max_output_tokens,
-        provider=work.step.provider,
-        model=work.step.model,
-        providers=options.get("providers"),
-        models=options.get("models"),
-        preferred=work.goblin.providers,
-        prefer_local=options.get("prefer_local", runtime.settings.routing.prefer_local),
-        excluded=way.excluded,
-        context_above=way.context_above,
-    )
 
 
 def _own(fault: Exception, errand: Errand) -> Mapping[str, Any]:

@@ -18,8 +18,8 @@ from workers import step as steps
 from workers.app import STEPS, App, provider_queue
 from workers.canvas import CALL, JOIN, SOUND, STEP, send
 from workers.consume import TakenRequest
+from workers.errand import Busy, Done, Errand, HandOver, Result, Stale, Wait
 from workers.runtime import Runtime, build
-from workers.step import Busy, Done, Errand, HandOver, Result, Stale, Wait
 
 _STATUSES = {status.value for status in StepStatus}
 _NAMES = {StepStatus.FAILED: "task-failed", StepStatus.SKIPPED: "task-skipped", StepStatus.CANCELLED: "task-revoked"}

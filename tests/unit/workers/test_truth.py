@@ -5,7 +5,7 @@ from celery.utils.saferepr import saferepr
 
 from goblin.errors import GoblinError
 from ledger.states import StepStatus
-from workers.step import Done
+from workers.errand import Done
 from workers.tasks import as_line, truth
 
 

@@ -1,0 +1,61 @@
+"""What a step message asks for, and what may become of it. Celery is not known here."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.states import StepStatus
+from routing.waiting import Waiter
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a message carries."""
+
+    run: uuid.UUID
+    idx: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step has its outcome and the canvas goes on. `by` is who answered, or was the last to fail."""
+
+    status: StepStatus
+    goblin: str
+    by: str | None = None
+    error: str | None = None
+    woken: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The message has nothing to do any more and its canvas ends here."""
+
+    woken: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another message runs the step: wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Refused for capacity or for money: wait in these rooms, each with the ms until it may have room."""
+
+    waiter: Waiter
+    rooms: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Admitted, and to be called where that provider's queue is consumed."""
+
+    attempt: uuid.UUID
+    provider: str
+    goblin: str
+
+
+Result = Done | Stale | Busy | Wait | HandOver

@@ -1,0 +1,106 @@
+"""What a step that may run has to say and to whom it may go, gathered from the ledger and the settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from goblin.clock import now
+from goblin.errors import Abandoned, ConfigError
+from goblin.settings import GoblinSettings
+from ledger import attempts
+from ledger.attempts import Look
+from providers.message import Message
+from providers.tokens import estimate
+from routing.candidate import Need
+from routing.failover import Failure, GoOn
+from workers.cached import Flight
+from workers.errand import Errand
+from workers.prompt import Before, compose
+from workers.runtime import Runtime
+from workflow.outcome import Outcome, Settled
+from workflow.plan import Plan, Step
+
+
+@dataclass(slots=True)
+class Work:
+    """A step that may run, with what it needs to be asked of a model."""
+
+    errand: Errand
+    look: Look
+    plan: Plan
+    step: Step
+    goblin: GoblinSettings
+    messages: tuple[Message, ...]
+    input_tokens: int
+    failures: list[Failure] = field(default_factory=list)
+    begun: str = ""  # what calls that were cut have said, until it is taken back
+    deadline: datetime | None = None  # of the run, or of the step if that is earlier
+    flight: Flight | None = None  # while identical requests wait for this one
+
+    @property
+    def asked_tokens(self) -> int:
+        """Estimated, with what may be handed on."""
+        return self.input_tokens + estimate(self.begun)
+
+
+def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tuple[int, ...]) -> Work:
+    step = plan.steps[errand.idx]
+    goblin = runtime.settings.goblins.get(step.goblin)
+    if goblin is None:
+        raise ConfigError(f"the goblin {step.goblin!r} of this run is not configured any more")
+    near = {one.idx: one for one in look.settled}
+    missing = [idx for idx in context if near[idx].output is None and idx not in plan.dependencies(errand.idx)]
+    texts = attempts.outputs(runtime.ledger, errand.run, missing) if missing else {}
+    before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
+    messages = compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
+    failures = [
+        Failure(one.provider, one.model, one.error, runtime.context(one.provider, one.model))
+        for one in look.tried
+        if one.error is not None
+    ]
+    return Work(
+        errand,
+        look,
+        plan,
+        step,
+        goblin,
+        messages,
+        sum(estimate(m.content) for m in messages),
+        failures,
+        begun="" if failures and failures[-1].error["type"] == Abandoned.slug else look.output or "",
+        deadline=_deadline(look, goblin),
+    )
+
+
+def _deadline(look: Look, goblin: GoblinSettings) -> datetime | None:
+    """The run's, or the step's own, which counts from its first call on."""
+    given = look.options.get("deadline")
+    ends = [datetime.fromisoformat(given)] if given else []
+    if goblin.timeout is not None:
+        ends.append((look.started_at or now()) + timedelta(seconds=goblin.timeout))
+    return min(ends, default=None)
+
+
+def settled_around(runtime: Runtime, errand: Errand, look: Look, plan: Plan) -> dict[int, Settled]:
+    """What the other steps became, with their texts only when a condition may look into them."""
+    texts: Mapping[int, str] = {}
+    if plan.needs_outputs:
+        texts = attempts.outputs(runtime.ledger, errand.run, [one.idx for one in look.settled])
+    return {one.idx: Settled(Outcome(one.status), texts.get(one.idx, "")) for one in look.settled}
+
+
+def need_of(runtime: Runtime, work: Work, way: GoOn) -> Need:
+    options = work.look.options
+    return Need(
+        task_class=work.goblin.task_class,
+        input_tokens=work.asked_tokens,
+        output_tokens=work.goblin.max_output_tokens,
+        provider=work.step.provider,
+        model=work.step.model,
+        providers=options.get("providers"),
+        models=options.get("models"),
+        preferred=work.goblin.providers,
+        prefer_local=options.get("prefer_local", runtime.settings.routing.prefer_local),
+        excluded=way.excluded,
+        context_above=way.context_above,
+    )
