@@ -71,7 +71,7 @@ class Claim:
     owner: uuid.UUID | None
     lease: float  # seconds
     hold: int  # nano-dollars: the most that the call can cost
-    floor: int  # nano-dollars: what it costs when nothing comes back
+    floor: int  # nano-dollars: what it is known to cost while nothing has come back
     decision: Mapping[str, Any]
     tokens: int = 0  # reserved of the provider's minute
     generation: str | None = None  # of the admission; None = admitted by nobody
@@ -202,10 +202,16 @@ def renew(
     return frozenset(row.id for row in rows), frozenset(row.id for row in rows if row.is_cancelled)
 
 
+def release(ledger: Ledger, owner: uuid.UUID, spent: Mapping[uuid.UUID, int]) -> None:
+    """Give back the leases of calls that their own worker has cut, with what each has cost (nano-dollars)."""
+    ledger.run("attempts.release", owner=owner, attempts=list(spent), spent=list(spent.values()))
+
+
 def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, key_id: uuid.UUID | None) -> Closed:
     """Write down the end of a call: attempt, entry, step and run at once; tries until Postgres takes it.
 
-    Raises LeaseLost when the attempt was given up meanwhile; the money really spent is entered as a correction then.
+    Raises LeaseLost when the attempt was given up meanwhile; the money really spent is entered as a correction then:
+    what exceeds the charge, and when it was measured also what falls short of it.
     """
     money = _money(ending.charge)
     rows = ledger.run(
@@ -270,9 +276,11 @@ class Waiting:
     seen_at: datetime  # by Postgres' clock
 
 
-def waiting(ledger: Ledger, *, limit: int) -> list[Waiting]:
-    """Steps that wait for capacity, of the oldest runs first."""
-    return [Waiting(row.run_id, row.idx, row.epoch, row.now) for row in ledger.run("steps.waiting", limit=limit)]
+def waiting(ledger: Ledger, *, after: Waiting | None, limit: int) -> list[Waiting]:
+    """The next of those who wait for capacity, those of the oldest runs first."""
+    run, idx = (after.run, after.idx) if after else (uuid.UUID(int=0), -1)
+    rows = ledger.run("steps.waiting", run=run, idx=idx, limit=limit)
+    return [Waiting(row.run_id, row.idx, row.epoch, row.now) for row in rows]
 
 
 def park(ledger: Ledger, run: uuid.UUID, idx: int, signature: Mapping[str, Any]) -> bool:

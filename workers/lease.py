@@ -58,7 +58,7 @@ class Leases:
         for one in held.values():
             one.control.cut(LeaseLost("this worker is stopping"))
         if held:
-            attempts.renew(self._ledger, self.owner, 0, {attempt: one.spent for attempt, one in held.items()})
+            attempts.release(self._ledger, self.owner, {attempt: one.spent for attempt, one in held.items()})
 
     @property
     def count(self) -> int:

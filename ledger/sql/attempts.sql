@@ -43,6 +43,13 @@ from unnest(%(attempts)s::uuid[], %(spent)s::bigint[]) as held (id, spent), runs
 where a.id = held.id and a.owner = %(owner)s and a.status = 'open' and r.id = a.run_id
 returning a.id, r.cancel_requested_at is not null as is_cancelled;
 
+-- name: release
+-- A worker that stops has ended its calls itself and knows what they have cost: nobody need charge the most for them.
+update attempts a
+set lease_until = now(), spent_nanousd = held.spent, hold_nanousd = least(a.hold_nanousd, held.spent)
+from unnest(%(attempts)s::uuid[], %(spent)s::bigint[]) as held (id, spent)
+where a.id = held.id and a.owner = %(owner)s and a.status = 'open';
+
 -- name: settle
 -- The end of a call: attempt, entry, step and run in one statement. The step is fenced by the attempt's number; a
 -- cancelled run frees no step.
@@ -85,7 +92,8 @@ from attempts a join steps s on s.run_id = a.run_id and s.idx = a.idx join runs 
 where a.id = %(attempt)s;
 
 -- name: correct
--- Money that a worker really spent after its lease was lost: the difference to what was charged for it.
+-- Money that a worker really spent after its lease was lost: the difference to what was charged for it. What is only
+-- estimated takes nothing back: the provider may have gone on while nobody listened.
 with run as (
     select r.id from attempts a join runs r on r.id = a.run_id
     where a.id = %(attempt)s and a.status = 'abandoned'
@@ -94,7 +102,8 @@ with run as (
     select coalesce(sum(e.amount_nanousd), 0) as amount from entries e, run where e.run_id = run.id and e.attempt_id = %(attempt)s
 ), attempt as (
     update attempts a set spent_nanousd = %(amount)s
-    from run, charged where a.id = %(attempt)s and %(amount)s <> charged.amount
+    from run, charged
+    where a.id = %(attempt)s and (%(amount)s > charged.amount or %(is_measured)s and %(amount)s < charged.amount)
     returning a.id, a.run_id, a.idx, a.provider, a.model, %(amount)s - charged.amount as more
 ), entry as (
     insert into entries (attempt_id, run_id, idx, key_id, kind, goblin, provider, model, is_measured, input_tokens, cache_read_tokens,
@@ -108,7 +117,8 @@ with run as (
 update runs r set cost_nanousd = r.cost_nanousd + a.more from attempt a where r.id = a.run_id;
 
 -- name: abandon
--- Leases that ran out: the attempt ends, what it is known to have spent is charged as an estimate, the step is free.
+-- Leases that ran out: the attempt ends and the step is free. Nobody saw how the call ended, so the most that it may
+-- have cost is charged as an estimate: its hold, which the budgets have room for.
 -- It waits for nobody: what is locked is being worked on, and the next pass will see.
 with lost as (
     select a.id, r.key_id, r.cancel_requested_at is not null as is_cancelled
@@ -120,7 +130,7 @@ with lost as (
 ), attempt as (
     update attempts a
     set status = 'abandoned', finished_at = now(),
-        spent_nanousd = case when a.owner is null then 0 else a.spent_nanousd end, -- never taken: nobody was called
+        spent_nanousd = case when a.owner is null then 0 else a.hold_nanousd end, -- never taken: nobody was called
         error = '{"type": "abandoned", "message": "the worker that made this call went away"}'
     from lost where a.id = lost.id
     returning a.id, a.run_id, a.idx, a.number, a.provider, a.model, a.decision, a.owner, a.spent_nanousd, lost.key_id, lost.is_cancelled

@@ -67,8 +67,21 @@ def test_a_stopping_worker_gives_back_what_it_holds_and_nothing_else(ledger: Led
     for made in (stopping, running):
         attempts.open_attempt(ledger, made)
     assert stopping.owner is not None
-    attempts.renew(ledger, stopping.owner, 0, {stopping.attempt: 7})
+    attempts.release(ledger, stopping.owner, {stopping.attempt: 7})
     assert [one.run for one in attempts.abandon(ledger, calm=0, limit=10)] == [stopping.run]
+    entry = one(ledger, "select * from entries where run_id = %s", stopping.run)
+    assert (entry.amount_nanousd, entry.is_measured) == (7, False)
+
+
+def test_a_call_whose_end_nobody_saw_is_charged_the_most_that_it_may_have_cost(ledger: Ledger) -> None:
+    run = accept(ledger)
+    lost = claim(run, hold=900)
+    attempts.open_attempt(ledger, lost)
+    assert lost.owner is not None
+    attempts.renew(ledger, lost.owner, -1, {lost.attempt: 55})
+    attempts.abandon(ledger, calm=0, limit=10)
+    entry = one(ledger, "select * from entries where run_id = %s", run)
+    assert (entry.amount_nanousd, entry.is_measured) == (900, False)
 
 
 def test_an_entry_holds_tokens_price_and_whose_money_it_was(ledger: Ledger) -> None:

@@ -92,7 +92,7 @@ def test_settling_after_another_took_the_step_enters_the_difference(ledger: Ledg
     with pytest.raises(LeaseLost):
         settle(ledger, late.attempt)  # as a worker does that did not hear the answer
     entries = "select array_agg((kind, amount_nanousd)::text order by id) as lines from entries where run_id = %s"
-    assert one(ledger, entries, run).lines == ["(charge,40)", "(correction,660)"]
+    assert one(ledger, entries, run).lines == ["(charge,900)", "(correction,-200)"]
     assert status(ledger, run) == StepStatus.PENDING
     assert run_row(ledger, run).cost_nanousd == 700
 
@@ -103,10 +103,21 @@ def test_a_late_worker_that_spent_what_was_charged_corrects_nothing(ledger: Ledg
     attempts.open_attempt(ledger, late)
     abandon(ledger)
     with pytest.raises(LeaseLost):
-        settle(ledger, late.attempt, Ending(*_FAILED, charge=Charge(40, is_measured=False, price=PRICE)))
+        settle(ledger, late.attempt, Ending(*_FAILED, charge=Charge(900, is_measured=True, price=PRICE)))
     with pytest.raises(LeaseLost):
         settle(ledger, late.attempt, Ending(*_FAILED))
     assert one(ledger, "select count(*) as found from entries where run_id = %s", run).found == 1
+
+
+@pytest.mark.parametrize(("amount", "is_measured", "cost"), [(950, False, 950), (40, False, 900), (40, True, 40)])
+def test_what_is_only_estimated_takes_nothing_back(ledger: Ledger, amount: int, is_measured: bool, cost: int) -> None:
+    run = accept(ledger)
+    late = claim(run, lease=-1)
+    attempts.open_attempt(ledger, late)
+    abandon(ledger)
+    with pytest.raises(LeaseLost):
+        settle(ledger, late.attempt, Ending(*_FAILED, charge=Charge(amount, is_measured=is_measured, price=PRICE)))
+    assert run_row(ledger, run).cost_nanousd == cost
 
 
 def test_a_late_worker_changes_nothing_of_the_step_that_another_has_now(ledger: Ledger) -> None:
@@ -152,7 +163,7 @@ def test_two_schedulers_never_take_the_same_attempt(ledger: Ledger) -> None:
     assert abandon(ledger) == []
     for run in many:
         assert [row.status for row in step_rows(ledger, run)] == [StepStatus.PENDING] * 2
-        assert run_row(ledger, run).cost_nanousd == 80
+        assert run_row(ledger, run).cost_nanousd == 1_800
 
 
 def test_a_lease_that_is_renewed_in_time_is_not_taken(ledger: Ledger) -> None:
@@ -168,7 +179,7 @@ def test_a_lease_that_is_renewed_in_time_is_not_taken(ledger: Ledger) -> None:
     (lost,) = abandon(ledger)
     assert (lost.run, lost.open_steps) == (run, 0)
     assert status(ledger, run) == StepStatus.CANCELLED
-    assert run_row(ledger, run).cost_nanousd == 60
+    assert run_row(ledger, run).cost_nanousd == made.hold
     assert attempts.renew(ledger, made.owner, 60, {made.attempt: 70}) == (frozenset(), frozenset())
 
 

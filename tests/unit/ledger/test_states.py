@@ -104,7 +104,7 @@ class Machine(RuleBasedStateMachine):
             )
         except LeaseLost:
             assert was is AttemptStatus.ABANDONED
-            if is_charged:
+            if is_charged:  # measured
                 self.twin.cost += amount - call.spent
                 call.spent = amount
             return
@@ -133,7 +133,7 @@ class Machine(RuleBasedStateMachine):
         found = attempts.abandon(self.ledger, calm=0, limit=100)
         lost = [call for call in twin.calls if call.status is AttemptStatus.OPEN and not call.has_lease]
         for call in lost:
-            call.status = AttemptStatus.ABANDONED
+            call.status, call.spent = AttemptStatus.ABANDONED, call.claim.hold
             twin.cost += call.spent
             twin.close(call.idx, StepStatus.PENDING)
         twin.epoch += bool(lost)
