@@ -88,9 +88,12 @@ def mark_published(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> None:
     ledger.run("runs.mark_published", run=run_id, epoch=epoch)
 
 
-def finish(ledger: Ledger, run_id: uuid.UUID, status: RunStatus) -> int | None:
-    """Close a run whose steps have all settled: its cost in nano-dollars, or None when somebody else closed it."""
-    rows = ledger.run("runs.finish", patience=PATIENCE, run=run_id, status=status)
+def finish(ledger: Ledger, run_id: uuid.UUID, status: RunStatus, *, patience: float = 0) -> int | None:
+    """Close a run whose steps have all settled: its cost in nano-dollars, or None when somebody else closed it.
+
+    `patience` (seconds) is for how long an outage of Postgres is waited out before Unavailable is raised.
+    """
+    rows = ledger.run("runs.finish", patience=patience, run=run_id, status=status)
     return rows[0].cost_nanousd if rows else None
 
 
@@ -110,9 +113,9 @@ def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:
     return Remainder(run_id, row.plan, row.epoch, frozenset(row.settled), row.options.get("fail_fast", True))
 
 
-def settled_steps(ledger: Ledger, run_id: uuid.UUID) -> dict[int, StepStatus]:
-    """What the steps of a run became."""
-    return {row.idx: StepStatus(row.status) for row in ledger.run("runs.statuses", patience=PATIENCE, run=run_id)}
+def settled_steps(ledger: Ledger, run_id: uuid.UUID, *, patience: float = 0) -> dict[int, StepStatus]:
+    """What the steps of a run became; `patience` as for `finish`."""
+    return {row.idx: StepStatus(row.status) for row in ledger.run("runs.statuses", patience=patience, run=run_id)}
 
 
 def renew_epoch(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> int | None:

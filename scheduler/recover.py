@@ -6,13 +6,13 @@ that was cut short had reached its provider, so its cost is charged as an estima
 - a lease that ran out: its worker is gone, or cannot reach Postgres;
 - a publish that nobody noted: the submitter died, or the broker was away;
 - a marker that Redis has lost: it was flushed or replaced, and all messages with it;
-- a steps queue drained past the run's last sign of life, with no call open: its message was lost on the way;
+- a steps queue drained past the run's last sign of life, while a step of it is due: its message was lost on the way;
 - a step that waits by the ledger, while no waiting room knows it and the queue was drained since.
 """
 
 import secrets
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import redis
@@ -22,7 +22,7 @@ from goblin.kv import outages
 from ledger import attempts, marks, runs
 from ledger.runs import Remainder
 from ledger.session import Ledger
-from routing.waiting import Waiter, WaitingRooms
+from scheduler.absent import Absent
 from workers.app import App
 from workers.canvas import publish, sound
 from workers.conclude import conclude_run
@@ -42,11 +42,11 @@ class Recovery:
     ledger: Ledger
     client: redis.Redis
     feed: Feed
+    absent: Absent
     lease: float
     unpublished_after: float = 3.0  # that a submitter has to publish its run itself
     unfinished_after: float = 3.0
     stalled_after: float = 5.0  # between writing down an end and sending what follows it
-    _missing: dict[str, datetime] = field(default_factory=dict)  # waiters that no room knew, and since when
 
     def go(self) -> bool:
         """One pass, or False when another scheduler is at it. Raises Unavailable while a part is away."""
@@ -73,17 +73,12 @@ class Recovery:
 
     def _lost_waiters(self) -> list[tuple[uuid.UUID, int]]:
         """Runs of steps that were called out of their rooms by a message that never arrived."""
-        found = {Waiter(one.run, one.idx, one.epoch): one.seen_at for one in attempts.waiting(self.ledger, limit=BATCH)}
-        missing = {one.id: one for one in WaitingRooms(self.client).missing(list(found))}
-        for known in [known for known in self._missing if known not in missing]:
-            del self._missing[known]
-        for name, one in missing.items():
-            self._missing.setdefault(name, found[one])
+        missing = self.absent.look()
         drained = marks.get(self.ledger, "drained")
         if drained is None:
             return []
         before = datetime.fromisoformat(drained) - timedelta(seconds=self.stalled_after)
-        return [(one.run, one.epoch) for name, one in missing.items() if self._missing[name] < before]
+        return [(one.run, one.epoch) for one, since in missing if since < before]
 
     def _check_marker(self) -> None:
         """A Redis that does not hold our marker has lost everything else, too."""

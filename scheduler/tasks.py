@@ -16,6 +16,8 @@ from routing.admission import Admission
 from routing.breaker import Knobs
 from routing.rebuild import Rebuild
 from routing.script import Scripts
+from routing.waiting import WaitingRooms
+from scheduler.absent import Absent
 from scheduler.probe import Probe
 from scheduler.recover import Recovery
 from workers.app import App
@@ -54,7 +56,14 @@ def _duties(app: App, settings: Settings) -> Duties:
     ledger = Ledger(settings.require_database_url(), connections=6)
     scripts, routing = Scripts(client), settings.routing
     return Duties(
-        Recovery(app, ledger, client, Feed(client, settings.limits), settings.worker.lease),
+        Recovery(
+            app,
+            ledger,
+            client,
+            Feed(client, settings.limits),
+            Absent(ledger, WaitingRooms(client)),
+            settings.worker.lease,
+        ),
         Rebuild(ledger, scripts),
         Probe(
             ledger,

@@ -31,9 +31,9 @@ def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collec
 def sound(app: Celery, sent_at: str) -> None:
     """Drop a line into the steps queue: whoever takes it proves that all that was sent before has been taken.
 
-    Raises Unavailable as `publish` does.
+    It may lie in a long queue for up to an hour. Raises Unavailable as `publish` does.
     """
-    send(app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=120, ignore_result=True))
+    send(app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=3_600, ignore_result=True))
 
 
 def compile_canvas(

@@ -15,10 +15,15 @@ from workflow.plan import Plan
 _log = structlog.get_logger()
 
 
-def conclude_run(ledger: Ledger, feed: Feed, run: uuid.UUID, plan: Plan, *, fail_fast: bool) -> None:
-    """Write down the run's outcome and tell its listeners; nothing when somebody else was first."""
-    status = _outcome(runs.settled_steps(ledger, run), plan, fail_fast)
-    cost = runs.finish(ledger, run, status)
+def conclude_run(
+    ledger: Ledger, feed: Feed, run: uuid.UUID, plan: Plan, *, fail_fast: bool, patience: float = 0
+) -> None:
+    """Write down the run's outcome and tell its listeners; nothing when somebody else was first.
+
+    `patience` (seconds) is for how long an outage of Postgres is waited out before Unavailable is raised.
+    """
+    status = _outcome(runs.settled_steps(ledger, run, patience=patience), plan, fail_fast)
+    cost = runs.finish(ledger, run, status, patience=patience)
     if cost is None:
         return
     feed.emit(run, ("run.finished", {"outcome": status, "cost_usd": to_usd(cost)}))

@@ -18,6 +18,7 @@ from goblin.money import to_usd
 from ledger import attempts
 from ledger.attempts import Claim, Closed, Look
 from ledger.holds import Outdated
+from ledger.runs import PATIENCE
 from ledger.states import StepStatus
 from providers.errors import DeadlinePassed
 from routing import cache, failover
@@ -337,7 +338,8 @@ def _result(
 
 def _conclude(runtime: Runtime, run: uuid.UUID, look: Look, plan: Plan, closed: Closed) -> None:
     if closed.open_steps == 0:
-        conclude_run(runtime.ledger, runtime.feed, run, plan, fail_fast=look.options.get("fail_fast", True))
+        fail_fast = look.options.get("fail_fast", True)
+        conclude_run(runtime.ledger, runtime.feed, run, plan, fail_fast=fail_fast, patience=PATIENCE)
 
 
 def _own(fault: Exception, errand: Errand) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ select 'sounded', clock_timestamp()::text
 where exists (select from runs where status in ('queued', 'running'))
   and not exists (
     select from marks s
-    where s.name = 'sounded' and s.set_at > now() - interval '60 seconds'
+    where s.name = 'sounded' and s.set_at > now() - interval '5 seconds'
       and not exists (select from marks d where d.name = 'drained' and d.value::timestamptz >= s.value::timestamptz))
 on conflict (name) do update set value = excluded.value, set_at = now()
 returning value;

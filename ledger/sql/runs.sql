@@ -78,13 +78,28 @@ limit %(limit)s;
 select idx, status from steps where run_id = %(run)s;
 
 -- name: stalled
--- Open runs that nobody works on although the steps queue was drained past their last sign of life: a message was lost.
-select r.id, r.epoch from runs r
-where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
-  and r.touched_at < (select value::timestamptz from marks where name = 'drained') - make_interval(secs => %(calm)s)
-  and not exists (select from attempts a where a.run_id = r.id and a.status = 'open')
-  and not exists (select from steps s where s.run_id = r.id and s.status = 'waiting')
-order by r.touched_at limit %(limit)s;
+-- Open runs with a step that is due and that nobody took, although the steps queue was drained past the run's last sign
+-- of life: its message was lost. What else of the run is called or waits says nothing about that message.
+with recursive quiet as (
+    select r.id, r.epoch, r.touched_at from runs r
+    where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
+      and r.touched_at < (select value::timestamptz from marks where name = 'drained') - make_interval(secs => %(calm)s)
+), due as (
+    select s.run_id, s.idx, s.after from quiet q join steps s on s.run_id = q.id
+    where s.status = 'pending'
+      and not exists (select from steps b where b.run_id = s.run_id and b.idx = any (s.after)
+                      and b.status in ('pending', 'waiting', 'running'))
+), earlier as (
+    -- a step that was cancelled before its turn leaves open steps behind itself
+    select d.run_id, d.idx, unnest(d.after) as before from due d
+    union
+    select e.run_id, e.idx, unnest(b.after) from earlier e join steps b on b.run_id = e.run_id and b.idx = e.before
+)
+select q.id, q.epoch from quiet q
+where exists (select from due d where d.run_id = q.id and not exists (
+    select from earlier e join steps b on b.run_id = e.run_id and b.idx = e.before
+    where e.run_id = d.run_id and e.idx = d.idx and b.status in ('pending', 'waiting', 'running')))
+order by q.touched_at limit %(limit)s;
 
 -- name: outdate_all
 -- Redis came back empty: every message is gone, so every open run is published anew.

@@ -43,10 +43,12 @@ from run where s.run_id = run.id and s.idx = %(idx)s and s.status in ('pending',
 returning s.idx;
 
 -- name: waiting
+-- A page of those who wait, from a step on.
 select s.run_id, s.idx, r.epoch, now() as now
 from steps s join runs r on r.id = s.run_id
 where s.status = 'waiting' and r.status in ('queued', 'running') and r.published_epoch = r.epoch
-order by s.run_id limit %(limit)s;
+  and (s.run_id, s.idx) > (%(run)s, %(idx)s)
+order by s.run_id, s.idx limit %(limit)s;
 
 -- name: park
 -- Wait for a running step to settle; nothing when it has settled meanwhile.

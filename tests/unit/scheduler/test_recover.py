@@ -17,6 +17,7 @@ from ledger import attempts, marks, runs
 from ledger.session import Ledger
 from ledger.states import RunStatus
 from routing.waiting import Waiter, WaitingRooms
+from scheduler.absent import Absent
 from scheduler.recover import MARKER, Recovery
 from tests.fakes.racing import at_once
 from tests.fakes.runs import SUCCESS, accept, assert_books_balance, claim, one, run_row
@@ -82,6 +83,7 @@ def make(database: str, redis_url: str) -> Place:
             ledger,
             client,
             Feed(client, settings.limits),
+            Absent(ledger, WaitingRooms(client), page=2),
             lease=0,
             unpublished_after=NEVER,
             unfinished_after=NEVER,
@@ -134,7 +136,7 @@ def test_a_step_whose_worker_went_away_is_sent_again(place: Place) -> None:
     place.patient.go()
     assert place.sent() == [(run, 0, 2)]
     entry = one(place.ledger, "select kind, is_measured, amount_nanousd from entries where run_id = %s", run)
-    assert tuple(entry) == ("charge", False, 40)
+    assert tuple(entry) == ("charge", False, 900)
 
 
 def test_a_step_whose_worker_lives_is_left_to_it(place: Place) -> None:
@@ -408,3 +410,60 @@ def test_a_waiter_of_a_cancelled_run_is_nobody_s_loss(place: Place) -> None:
     scheduler.go()
     assert place.sent() == []
     assert run_row(place.ledger, run).status == RunStatus.CANCELLED
+
+
+def test_a_message_that_was_lost_beside_a_step_that_waits_is_sent_again(place: Place) -> None:
+    run = place.publish("chat: one AND chat: two THEN chat: three")
+    enter(place, wait(place, run))
+    place.drain()
+    place.impatient.go()
+    assert sorted(place.sent()) == [(run, 0, 2), (run, 1, 2)]
+
+
+def test_a_message_that_was_lost_beside_a_call_is_sent_again(place: Place) -> None:
+    run = place.publish("chat: one AND chat: two THEN chat: three")
+    attempts.open_attempt(place.ledger, claim(run, 0))
+    place.drain()
+    place.impatient.go()
+    assert sorted(place.sent()) == [(run, 0, 2), (run, 1, 2)]
+
+
+def test_a_step_whose_turn_has_not_come_is_nobody_s_loss(place: Place) -> None:
+    run = place.publish("chat: one AND chat: two THEN chat: three")
+    attempts.open_attempt(place.ledger, claim(run, 0))
+    enter(place, Waiter(run, 1, 1))
+    assert attempts.wait(place.ledger, run, 1, 1, {})
+    for _ in range(3):
+        place.drain()
+        place.impatient.go()
+    assert place.sent() == []
+    assert run_row(place.ledger, run).epoch == 1
+
+
+def test_lost_waiters_are_found_behind_many_that_are_not(place: Place) -> None:
+    """Pages hold two of them; a look takes several pages, and the next one goes on from there."""
+    waiting = [place.publish("chat: one AND chat: two AND chat: three") for _ in range(9)]
+    for run in waiting:
+        for idx in range(3):
+            assert attempts.wait(place.ledger, run, idx, 1, {})
+            enter(place, Waiter(run, idx, 1))
+    lost = place.publish()
+    wait(place, lost)
+    scheduler = place.impatient
+    for _ in range(6):
+        place.drain()
+        scheduler.go()
+    assert {sent[0] for sent in place.sent()} <= {lost}
+    assert run_row(place.ledger, lost).epoch > 1
+    assert {run_row(place.ledger, run).epoch for run in waiting} == {1}
+
+
+def test_a_sounding_that_was_lost_is_followed_by_another(place: Place) -> None:
+    run = place.publish()
+    place.patient.go()
+    place.lose_messages()
+    with place.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update marks set set_at = set_at - interval '6 seconds' where name = 'sounded'")
+    place.patient.go()
+    assert place.client.llen(STEPS) == 1
+    assert run_row(place.ledger, run).epoch == 1
