@@ -168,12 +168,15 @@ class ValkeyContainer(ProcessContainer):
 
 
 class PostgresContainer(ProcessContainer):
-    """A server of its own: stopped and started again it keeps its data and its address."""
+    """A server of its own: stopped and started again it keeps its data and its address.
 
-    def __init__(self, processes: Processes) -> None:
+    If `durable`, it keeps them also when it is killed.
+    """
+
+    def __init__(self, processes: Processes, *, durable: bool = False) -> None:
         home = processes.home / f"own-{next(NUMBERS)}"  # a short path, as sockets need it, and swept with the stack's
         home.mkdir()
-        self._postgres = Postgres(home, fast=True)
+        self._postgres = Postgres(home, fast=not durable)
         self._postgres.prepare()
         self._spec = self._postgres.spec()
         super().__init__(processes, self._spec.name, self._spec.argv, log=Path(self._spec.log))

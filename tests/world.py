@@ -93,8 +93,15 @@ class World:
 
     # -- processes
 
-    def start_worker(self, name: str = "w1", *, queues: tuple[str, ...] | None = None) -> WorkerContainer:
-        """A worker of the steps and all simulated providers, unless its queues are given."""
+    def start_worker(
+        self,
+        name: str = "w1",
+        *,
+        queues: tuple[str, ...] | None = None,
+        env: Mapping[str, str] | None = None,
+        waits: bool = True,
+    ) -> WorkerContainer:
+        """A worker of the steps and all simulated providers, unless its queues are given; ready if this `waits`."""
         consumed = queues or (STEPS, *(provider_queue(sim.name) for sim in self.sims))
         argv = ["-m", "celery", "-A", "workers.app", "worker", "-n", f"{name}@%h", "-Q", ",".join(consumed)]
         worker = WorkerContainer(
@@ -102,26 +109,27 @@ class World:
             name,
             [sys.executable, *argv, "--without-gossip", "--without-mingle", "-l", "INFO"],
             log=self.folder / f"{name}.log",
-            env=self.env,
+            env=env or self.env,
             ready_prompt=" ready.",
         )
         self._containers.append(worker)
-        worker.ready()
+        if waits:
+            worker.ready()
         return worker
 
-    def start_scheduler(self) -> ProcessContainer:
-        return self._start(
-            "scheduler",
-            ["-c", "from goblin.settings import load; from scheduler.beat import run; run(load())"],
-            self.env,
-            " ready.",
-        )
+    def start_scheduler(
+        self, name: str = "scheduler", *, env: Mapping[str, str] | None = None, waits: bool = True
+    ) -> ProcessContainer:
+        argv = ["-c", "from goblin.settings import load; from scheduler.beat import run; run(load())"]
+        return self._start(name, argv, env or self.env, " ready.", waits=waits)
 
-    def start_api(self, port: int) -> ProcessContainer:
+    def start_api(self, port: int, *, env: Mapping[str, str] | None = None, waits: bool = True) -> ProcessContainer:
         argv = ["-m", "cli.main", "api", "--port", str(port)]
-        return self._start("api", argv, self.env, "Application startup complete")
+        return self._start("api", argv, env or self.env, "Application startup complete", waits=waits)
 
-    def _start(self, name: str, argv: list[str], env: Mapping[str, str], prompt: str) -> ProcessContainer:
+    def _start(
+        self, name: str, argv: list[str], env: Mapping[str, str], prompt: str, *, waits: bool = True
+    ) -> ProcessContainer:
         container = ProcessContainer(
             self._processes,
             name,
@@ -131,7 +139,8 @@ class World:
             ready_prompt=prompt,
         )
         self._containers.append(container)
-        container.ready()
+        if waits:
+            container.ready()
         return container
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A wire between a client and a server that can be cut, shut, or made to lose an answer."""
+"""A wire between a client and a server that can be cut, shut, fall silent, or be made to lose an answer."""
 
 import contextlib
 import socket
@@ -10,14 +10,19 @@ from sqlalchemy import make_url
 
 
 class Wire:
-    """Forwards loopback TCP to the server of a URL. `shut` closes all connections and lets none in, until `mend`."""
+    """Forwards loopback TCP to the server of a URL.
+
+    Until `mend`: `shut` closes all connections and lets none in; `silence` keeps them, and nothing arrives.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
+        self._open: set[socket.socket] = set()
         self._is_shut = False
+        self._flows = threading.Event()
+        self._flows.set()
         self._loses_answer = False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -29,15 +34,20 @@ class Wire:
 
     def cut(self) -> None:
         """Close every connection, as a restart of the server does."""
-        while self._open:
-            _end(self._open.pop())
+        for end in list(self._open):
+            _end(end)
 
     def shut(self) -> None:
         self._is_shut = True
         self.cut()
 
+    def silence(self) -> None:
+        """As a network that loses everything: what is sent is held back."""
+        self._flows.clear()
+
     def mend(self) -> None:
         self._is_shut = False
+        self._flows.set()
 
     def lose_answer(self) -> None:
         """Hand on the next request, and close its connection instead of handing on the answer."""
@@ -50,6 +60,7 @@ class Wire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.shut()
+        self._flows.set()
         _end(self._listener)
 
     def _accept(self) -> None:
@@ -59,8 +70,12 @@ class Wire:
                 if self._is_shut:
                     _end(client)
                     continue
-                server = self._connect()
-                self._open += [client, server]
+                try:
+                    server = self._connect()
+                except OSError:  # the server is down
+                    _end(client)
+                    continue
+                self._open |= {client, server}
                 threading.Thread(target=self._forward, args=(client, server, False), daemon=True).start()
                 threading.Thread(target=self._forward, args=(server, client, True), daemon=True).start()
 
@@ -78,9 +93,11 @@ class Wire:
                 if is_answer and self._loses_answer:
                     self._loses_answer = False
                     break
+                self._flows.wait()
                 target.sendall(data)
-        _end(source)
-        _end(target)
+        for end in (source, target):
+            self._open.discard(end)
+            _end(end)
 
 
 def _end(end: socket.socket) -> None:

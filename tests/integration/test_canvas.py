@@ -1,8 +1,6 @@
 """The real canvas on a real worker ends as the reference interpreter says, whatever the workflow and its outcomes."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,44 +8,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cli.embedded import Stack
-from tests.fakes.oracle import interpret
-from tests.fakes.plans import WORDS, plans
+from tests.fakes.fates import Fate, expected, fated
+from tests.fakes.plans import WORDS
 from tests.processes import Processes
 from tests.world import Sim, World, saying, world
 from workflow.outcome import Outcome, Settled
-from workflow.plan import Plan, Sequence, Stage, Step
+from workflow.plan import Plan
 
-ANSWERS = {
-    saying(words): Settled(Outcome.SUCCEEDED, words) for words in (*WORDS, "approved needs work", "nothing to say")
-} | {
-    "sim-instant+fail=400": Settled(Outcome.FAILED),
-    saying("Rejected\nVERDICT: FAIL"): Settled(Outcome.FAILED, "Rejected\nVERDICT: FAIL"),
-}
-FAILING_VERDICT = saying("Rejected\nVERDICT: FAIL")
-
-
-def become(branch: Step | Sequence, models: list[str]) -> Step | Sequence:
-    """The same tree, each step pinned to the model that gives it its outcome."""
-    if isinstance(branch, Step):
-        model = models[branch.idx]
-        goblin = "analyze" if model == FAILING_VERDICT else branch.goblin
-        return replace(branch, goblin=goblin, provider="sim", model=model)
-    return Sequence(tuple(become_stage(stage, models) for stage in branch.stages))
-
-
-def become_stage(stage: Stage, models: list[str]) -> Stage:
-    branches = tuple(become(branch, models) for branch in stage.branches)
-    return replace(stage, branches=branches, otherwise=stage.otherwise and become_stage(stage.otherwise, models))
-
-
-@st.composite
-def workflows(draw: st.DrawFn) -> Plan:
-    plan = draw(plans(max_steps=14))
-    count = len(plan.steps)
-    models = draw(st.lists(st.sampled_from(sorted(ANSWERS)), min_size=count, max_size=count))
-    root = become(plan.root, models)
-    assert isinstance(root, Sequence)
-    return Plan(root)
+FAILING = "Rejected\nVERDICT: FAIL"
+FATES = (
+    *(
+        Fate(Settled(Outcome.SUCCEEDED, words), "sim", saying(words))
+        for words in (*WORDS, "approved needs work", "nothing to say")
+    ),
+    Fate(Settled(Outcome.FAILED), "sim", "sim-instant+fail=400"),
+    Fate(Settled(Outcome.FAILED, FAILING), "sim", saying(FAILING), judged=True),
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +31,18 @@ def place(
     stack: Stack, processes: Processes, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     folder: Path = tmp_path_factory.mktemp("canvas")
-    with world(processes, folder, database_url, stack.redis_url, Sim("sim", tuple(ANSWERS))) as made:
+    sim = Sim("sim", tuple(str(fate.model) for fate in FATES))
+    with world(processes, folder, database_url, stack.redis_url, sim) as made:
         made.start_worker()
         yield made
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(plan=workflows(), fail_fast=st.booleans())
+@given(plan=fated(FATES), fail_fast=st.booleans())
 def test_a_run_ends_as_the_oracle_says(place: World, plan: Plan, fail_fast: bool) -> None:
-    expected, steps = interpret(plan, partial(answer, plan), fail_fast)
+    outcome, steps = expected(plan, FATES, fail_fast=fail_fast)
     run = place.submit(plan, fail_fast=fail_fast)
     ended = place.finished(run)
-    assert place.statuses(run) == {idx: settled.outcome.value for idx, settled in steps.items()}
-    assert ended.status == expected.value
+    assert place.statuses(run) == steps
+    assert ended.status == outcome
     assert ended.open_steps == 0
-
-
-def answer(plan: Plan, step: Step, _context: tuple[int, ...]) -> Settled:
-    """A verdict counts where a condition looks at it."""
-    assert step.model is not None
-    settled = ANSWERS[step.model]
-    if step.model == FAILING_VERDICT and step.idx not in plan.gates:
-        return replace(settled, outcome=Outcome.SUCCEEDED)
-    return settled
