@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ledger import keys, runs
 from ledger.runs import NewRun, NewStep
 from providers.price import Price, worst_case
 from providers.tokens import estimate
+from routing.script import PREFIX
 from tests.processes import Processes, WorkerContainer
 from tests.world import CHEAP, Sim, World, world
 from workers.canvas import publish
@@ -38,7 +40,33 @@ instructions = "x"
 task_class = "fast"
 max_output_tokens = {OUTPUT}
 """
+KILLS = 12
+ROW = """
+name = "Sim"
+base_url = "http://sim.invalid/v1"
+chat_path = "/chat/completions"
+idempotency_header = "Idempotency-Key"
+"""  # names the attempt in the simulator's books
 Start = Callable[..., World]
+Submit = Callable[[World, uuid.UUID | None], list[uuid.UUID]]
+
+
+@dataclass(frozen=True)
+class Purse:
+    """Where the money for CALLS calls lies: in the settings, with the provider, the key, or the run itself."""
+
+    extra: str = ""
+    sim: str | None = None  # option of the provider
+    is_key: bool = False
+    is_run: bool = False
+
+
+PURSES = {
+    "run": Purse(is_run=True),
+    "key": Purse(is_key=True),
+    "provider": Purse(sim="budget_daily"),
+    "hour": Purse(extra="[routing]\nbudget_hourly = {budget}\n"),
+}
 
 
 @pytest.fixture
@@ -47,7 +75,11 @@ def start(processes: Processes, database: str, redis_url: str, tmp_path: Path) -
 
         def begin(extra: str = "", **options: Any) -> World:
             sim = Sim("sim", ("sim-instant+ttft=3",), options=options)
-            place = taken.enter_context(world(processes, tmp_path, database, redis_url, sim, extra=EXTRA + extra))
+            catalog = tmp_path / "catalog"
+            catalog.mkdir()
+            (catalog / "sim.toml").write_text(ROW)
+            everything = f'catalog = "{catalog}"\n{EXTRA}{extra}'
+            place = taken.enter_context(world(processes, tmp_path, database, redis_url, sim, extra=everything))
             place.start_scheduler()
             return place
 
@@ -63,6 +95,25 @@ def worst() -> int:
     return worst_case(price, sum(estimate(message.content) for message in messages), OUTPUT)
 
 
+BUDGET = CALLS * worst()
+
+
+def open_with(start: Start, purse: Purse) -> World:
+    usd = to_usd(BUDGET)
+    return start(purse.extra.format(budget=f'"{usd}"'), **({purse.sim: usd} if purse.sim else {}))
+
+
+def fill(place: World, purse: Purse) -> list[uuid.UUID]:
+    """STEPS steps that all want the same money."""
+    if purse.is_run:
+        return [submit(place, place.plan(" AND ".join([TASK] * STEPS)), budget_usd=to_usd(BUDGET))]
+    key = None
+    if purse.is_key:
+        keys.create(place.ledger, "storm", keys.Limits(budget=BUDGET))
+        key = keys.all_keys(place.ledger)[0].id
+    return [submit(place, place.plan(TASK), key) for _ in range(STEPS)]
+
+
 def submit(place: World, plan: Plan, key: uuid.UUID | None = None, **options: Any) -> uuid.UUID:
     steps = [NewStep(step.goblin, step.task, plan.dependencies(step.idx)) for step in plan.steps]
     run = runs.submit(place.ledger, NewRun(text(plan), plan.as_value(), {}, options, steps, key_id=key)).id
@@ -76,114 +127,95 @@ def have_ended(place: World, made: list[uuid.UUID]) -> bool:
     return row is not None and row.n == len(made)
 
 
-def check(place: World, budget: int, *, killed: int = 0) -> None:
+def is_nothing_held(place: World) -> bool:
+    root = f"{PREFIX}:counters:{place.redis.get(f'{PREFIX}:generation')}:"
+    money: Any = place.redis.hgetall(f"{root}money")
+    return not place.redis.zcard(f"{root}holds") and all(int(text.split()[1]) == 0 for text in money.values())
+
+
+def underpaid(place: World) -> list[Any]:
+    """The calls whose entries are less than the simulator's invoice, or differ from it though they were measured."""
+    rows = place.all(
+        """select a.run_id, a.idx, a.number, coalesce(sum(e.amount_nanousd), 0)::bigint as amount,
+        coalesce(bool_and(e.is_measured), false) as is_measured
+        from attempts a left join entries e on e.attempt_id = a.id group by a.id"""
+    )
+    entered = {f"{row.run_id.hex}-{row.idx}-{row.number}": row for row in rows}
+    wrong = []
+    for call in place.sim_get("calls"):
+        paid = entered[call["idempotency_key"]]
+        if paid.amount < call["nanousd"] or (paid.is_measured and paid.amount != call["nanousd"]):
+            wrong.append((call, paid))
+    return wrong
+
+
+def check(place: World, *, killed: int = 0) -> None:
     """What must hold from outside: at the simulator, in the ledger, and in Redis."""
     limits, calls = place.sim_get("limits")["sim"], place.sim_get("calls")
     spent = place.one(
-        "select sum(amount_nanousd)::bigint as amount,"
-        " sum(amount_nanousd) filter (where is_measured)::bigint as measured from entries"
+        """select sum(amount_nanousd)::bigint as amount,
+        coalesce(sum(amount_nanousd) filter (where not is_measured), 0)::bigint as estimated from entries"""
     )
+    lost = place.one("select count(*) as n from attempts where status = 'abandoned'")
     assert spent is not None
-    whole = sum(call["nanousd"] for call in calls if call["outcome"] == "whole")
+    assert lost is not None
     print(  # noqa: T201
-        f"\n{WORKERS} workers, {STEPS} steps, money for {CALLS} calls at once ({to_usd(budget)} USD), {killed} killed:"
-        f" {limits['max_concurrent']} at once at most, {len(calls)} calls, {to_usd(spent.amount)} USD in the ledger,"
-        f" {to_usd(spent.measured)} measured, {to_usd(whole)} invoiced for whole answers"
+        f"\n{WORKERS} workers, {STEPS} steps, money for {CALLS} calls at once ({to_usd(BUDGET)} USD), {killed} killed:"
+        f" {limits['max_concurrent']} at once at most, {len(calls)} calls, {lost.n} abandoned;"
+        f" {to_usd(spent.amount)} USD in the ledger, {to_usd(spent.estimated)} of it estimated,"
+        f" {to_usd(place.sim_get('invoice')['nanousd'])} invoiced"
     )
-    assert CALLS - 1 <= limits["max_concurrent"] <= CALLS
-    assert len(calls) > CALLS, "money that was held and not used was not given on"
-    assert spent.amount <= budget
+    assert limits["max_concurrent"] <= CALLS
+    assert spent.amount <= BUDGET
+    assert underpaid(place) == []
     assert place.one("select 1 from attempts where status = 'open'") is None
-    place.until(lambda: not held(place))
+    place.until(lambda: is_nothing_held(place))
     if not killed:
-        assert spent.measured == spent.amount == whole
+        assert limits["max_concurrent"] >= CALLS - 1
+        assert len(calls) > CALLS, "money that was held and not used was not given on"
+        assert (spent.estimated, spent.amount) == (0, place.sim_get("invoice")["nanousd"])
+    rows = place.all("select run_id, sum(amount_nanousd) as amount from entries group by 1")
+    sums = {row.run_id: row.amount for row in rows}
+    costs = {row.id: row.cost_nanousd for row in place.all("select id, cost_nanousd from runs")}
+    assert sums == {run: cost for run, cost in costs.items() if cost}
 
 
-def held(place: World) -> list[Any]:
-    found: Any = place.redis.keys("*budget:*")
-    return [name for name in found if int(place.redis.hget(name, "held") or 0)]
-
-
-def run_storm(place: World, made: Callable[[], list[uuid.UUID]], budget: int) -> None:
+@pytest.mark.parametrize("purse", PURSES.values(), ids=PURSES)
+def test_never_a_call_more_than_there_is_money_for(start: Start, purse: Purse) -> None:
+    place = open_with(start, purse)
     for number in range(WORKERS):
         place.start_worker(f"w{number}")
-    submitted = made()
-    place.until(lambda: have_ended(place, submitted), 300)
-    check(place, budget)
+    made = fill(place, purse)
+    place.until(lambda: have_ended(place, made), 300)
+    check(place)
 
 
-def test_a_run_s_budget(start: Start) -> None:
-    place, budget = start(), CALLS * worst()
-    wide = place.plan(" AND ".join([TASK] * STEPS))
-    run_storm(place, lambda: [submit(place, wide, budget_usd=to_usd(budget))], budget)
-
-
-def test_the_hour_s_budget(start: Start) -> None:
-    budget = CALLS * worst()
-    place = start(f'[routing]\nbudget_hourly = "{to_usd(budget)}"\n')
-    run_storm(place, lambda: [submit(place, place.plan(TASK)) for _ in range(STEPS)], budget)
-
-
-def test_a_provider_s_budget(start: Start) -> None:
-    budget = CALLS * worst()
-    place = start(budget_daily=to_usd(budget))
-    run_storm(place, lambda: [submit(place, place.plan(TASK)) for _ in range(STEPS)], budget)
-
-
-def test_a_key_s_budget(start: Start) -> None:
-    place, budget = start(), CALLS * worst()
-    keys.create(place.ledger, "storm", keys.Limits(budget=budget))
-    (key,) = keys.all_keys(place.ledger)
-    run_storm(place, lambda: [submit(place, place.plan(TASK), key.id) for _ in range(STEPS)], budget)
-
-
-@pytest.mark.parametrize("flushes", [False, True])
-def test_workers_that_are_killed_and_a_redis_that_is_emptied(start: Start, flushes: bool) -> None:
-    seed = int(os.environ.get("GOBLIN_SEED", "7"))
-    rng, budget = random.Random(seed), CALLS * worst()
-    place = start(f'[routing]\nbudget_hourly = "{to_usd(budget)}"\n')
+@pytest.mark.parametrize("flushes", [False, True], ids=["", "redis emptied"])
+@pytest.mark.parametrize("purse", PURSES.values(), ids=PURSES)
+def test_nor_when_workers_are_killed_and_redis_is_emptied(start: Start, purse: Purse, flushes: bool) -> None:
+    rng = random.Random(seed := int(os.environ.get("GOBLIN_SEED", "7")))
+    print(f"\nseed {seed}")  # noqa: T201
+    place = open_with(start, purse)
     workers = [place.start_worker(f"w{number}") for number in range(WORKERS)]
-    made = [submit(place, place.plan(TASK)) for _ in range(STEPS)]
-    killed = 0
-    while not have_ended(place, made) and killed < 40:
-        killed += kill_one(place, rng, workers)
+    made, killed = fill(place, purse), 0
+    while killed < KILLS and is_calling(place):
+        kill_one(rng, workers)
+        killed += 1
         if flushes and killed == 2:
             place.redis.flushdb()
     place.until(lambda: have_ended(place, made), 300)
-    print(f"\nseed {seed}")  # noqa: T201
-    check_after_kills(place, budget, killed)
+    check(place, killed=killed)
 
 
-def kill_one(place: World, rng: random.Random, workers: list[WorkerContainer]) -> int:
-    """Wait for calls under way, kill one worker in the middle of them, and start it again."""
+def is_calling(place: World) -> bool:
+    """Whether there are calls under way, or come to be soon."""
     try:
-        place.until(lambda: place.one("select 1 from attempts where status = 'open'"), 5)
+        return bool(place.until(lambda: place.one("select 1 from attempts where status = 'open'"), 15))
     except TimeoutError:
-        return 0
+        return False
+
+
+def kill_one(rng: random.Random, workers: list[WorkerContainer]) -> None:
     victim = rng.choice(workers)
     victim.kill("SIGKILL")
     victim.restart()
-    return 1
-
-
-def check_after_kills(place: World, budget: int, killed: int) -> None:
-    limits, calls = place.sim_get("limits")["sim"], place.sim_get("calls")
-    spent = place.one("select sum(amount_nanousd)::bigint as amount from entries")
-    abandoned = place.one("select count(*) as n from attempts where status = 'abandoned'")
-    attempts = place.one("select count(*) as n from attempts")
-    assert spent is not None
-    assert abandoned is not None
-    assert attempts is not None
-    print(  # noqa: T201
-        f"{killed} workers killed: {limits['max_concurrent']} calls at once at most, {len(calls)} calls reached the"
-        f" simulator, {attempts.n} attempts of which {abandoned.n} abandoned,"
-        f" {to_usd(spent.amount)} of {to_usd(budget)} USD"
-    )
-    assert limits["max_concurrent"] <= CALLS
-    assert spent.amount <= budget
-    assert len(calls) <= attempts.n
-    assert place.one("select 1 from attempts where status = 'open'") is None
-    place.until(lambda: not held(place))
-    sums = place.all("select run_id, sum(amount_nanousd) as amount from entries group by run_id")
-    costs = {row.id: row.cost_nanousd for row in place.all("select id, cost_nanousd from runs")}
-    assert {row.run_id: row.amount for row in sums} == {run: cost for run, cost in costs.items() if cost}
