@@ -26,6 +26,7 @@ _CONNECT = {
     "connect_timeout": 5,
     "application_name": "goblin",
     "prepare_threshold": 2,
+    "options": "-c plan_cache_mode=force_generic_plan",  # all go by keys: planning anew costs more than it finds
     "keepalives_idle": 10,  # a server that went away without a word is noticed in half a minute, not in hours
     "keepalives_interval": 5,
     "keepalives_count": 4,
