@@ -26,7 +26,6 @@ _CONNECT = {
     "connect_timeout": 5,
     "application_name": "goblin",
     "prepare_threshold": 2,
-    "options": "-c plan_cache_mode=force_generic_plan",  # all go by keys: planning anew costs more than it finds
     "keepalives_idle": 10,  # a server that went away without a word is noticed in half a minute, not in hours
     "keepalives_interval": 5,
     "keepalives_count": 4,
@@ -56,6 +55,7 @@ class Ledger:
             hide_parameters=True,  # an error is logged, and the parameters hold prompts
             connect_args=_CONNECT,
         )
+        event.listen(self._engine, "connect", _keep_plans)
         event.listen(self._engine, "checkout", _refuse_dead)
 
     @property
@@ -121,6 +121,11 @@ class Transaction:
 def _rows(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
     result = connection.exec_driver_sql(statement(name), dict(parameters))
     return result.all() if result.returns_rows else ()
+
+
+def _keep_plans(connection: Any, *_: Any) -> None:
+    """All statements go by keys: to plan one anew for its values costs more than it could find."""
+    connection.execute("set plan_cache_mode = force_generic_plan")
 
 
 def _refuse_dead(connection: Any, *_: Any) -> None:
