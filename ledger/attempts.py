@@ -107,6 +107,15 @@ class Ending:
     finish: str | None = None  # why the answer ended: stop, length, tool
     ttft_ms: int | None = None
     duration_ms: int | None = None
+    run: RunStatus | None = None  # what the run becomes if no other step is open; None: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that is over, with the nano-dollars of all its calls."""
+
+    status: RunStatus
+    cost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,7 @@ class Closed:
     epoch: int
     cost: int  # nano-dollars of all calls of the step
     woken: tuple[Mapping[str, Any], ...]  # messages that waited for this step; none while it may still be called for
+    ended: Ended | None = None  # the run, when this was its last step and what it becomes was said
 
 
 def look(ledger: Ledger, run: uuid.UUID, idx: int) -> Look | None:
@@ -228,6 +238,7 @@ def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, k
         goblin=goblin,
         key=key_id,
         is_charged=ending.charge is not None,
+        run_status=ending.run,
         **money,
     )
     if rows:
@@ -248,8 +259,9 @@ def close_step(
     status: StepStatus,
     error: Mapping[str, Any] | None = None,
     decision: Mapping[str, Any] | None = None,
+    ends_run: RunStatus | None = None,
 ) -> Closed | None:
-    """End a step that makes no call, or None when another message was first."""
+    """End a step that makes no call, or None when another message was first. `ends_run` as in Ending.run."""
     rows = ledger.run(
         "steps.close",
         patience=PATIENCE,
@@ -259,6 +271,7 @@ def close_step(
         status=status,
         error=_json(error),
         decision=_json(decision),
+        run_status=ends_run,
     )
     return _closed(rows[0]) if rows else None
 
@@ -291,7 +304,8 @@ def park(ledger: Ledger, run: uuid.UUID, idx: int, signature: Mapping[str, Any])
 def _closed(row: Any) -> Closed:
     status = StepStatus(row.status)
     woken = tuple(row.parked or ()) if status.is_final else ()
-    return Closed(status, row.open_steps, row.epoch, row.cost_nanousd, woken)
+    ended = Ended(RunStatus(row.run_status), row.run_cost) if row.run_status else None
+    return Closed(status, row.open_steps, row.epoch, row.cost_nanousd, woken, ended)
 
 
 def _json(value: Mapping[str, Any] | None) -> Jsonb | None:

@@ -11,10 +11,18 @@ import structlog
 from goblin.errors import GoblinError, LeaseLost, Retry
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
-from ledger.attempts import Charge, Ending
+from ledger.attempts import Charge, Closed, Ending
 from ledger.states import AttemptStatus, StepStatus
 from providers.call import Control
-from providers.errors import BadRequest, Cancelled, ContentFiltered, DeadlinePassed, Malformed, PrefillRefused
+from providers.errors import (
+    BadRequest,
+    Cancelled,
+    ContentFiltered,
+    DeadlinePassed,
+    Malformed,
+    PrefillRefused,
+    Unreachable,
+)
 from providers.message import Chat, Event, Finish, Message, Report, Text, Thought, Usage
 from providers.price import Price, cost
 from providers.provider import Deadlines
@@ -22,6 +30,7 @@ from providers.tokens import estimate
 from routing.breaker import Told, told
 from routing.candidate import Candidate
 from routing.patience import Habit, deadlines
+from workers.conclude import last_word
 from workers.prompt import has_failed_verdict
 from workers.runtime import Runtime
 from workers.stream import StepFeed
@@ -141,9 +150,8 @@ class Call:
         """What the vendor said of its limits."""
         return told(self._control.limits, time.monotonic() - self._control.limits_at)
 
-    def report(self, ending: Ending, cost: int, alerts: Iterable[str] = ()) -> None:
-        """Tell the listeners what the ledger now holds: `cost` of the step so far (nano-dollars), and the budgets that
-        have just passed 80 %."""
+    def report(self, ending: Ending, closed: Closed, alerts: Iterable[str] = ()) -> None:
+        """Tell the listeners what the ledger now holds, and the budgets that have just passed 80 %."""
         for name in alerts:
             self._feed.tell("budget.alert", budget=name)
         if ending.step is StepStatus.PENDING:
@@ -154,10 +162,13 @@ class Call:
             self._feed.say(
                 "step.finished",
                 outcome=ending.step,
-                cost_usd=to_usd(cost),
+                cost_usd=to_usd(closed.cost),
                 usage=usage,
                 error=ending.error,
             )
+        if closed.ended:
+            kind, data = last_word(self._question.run, closed.ended)
+            self._feed.tell(kind, **data)
         self._feed.flush()
         self._log(ending)
 
@@ -258,8 +269,8 @@ class Call:
 
     def _ending(self, error: GoblinError | None) -> Ending:
         spoken, control = self._spoken, self._control
-        # who was asked and cut off before a word of it may still send a bill for the question
-        is_cut = control.is_asked and control.error is not None
+        # who was asked and cut off before a word of it, by us or by the network, may still send a bill for the question
+        is_cut = control.is_asked and (control.error is not None or isinstance(error, Unreachable))
         reached = spoken.has_streamed or spoken.reported is not None or is_cut
         charge = spoken.charge() if reached or error is None else None
         common: dict[str, Any] = {

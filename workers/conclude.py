@@ -1,11 +1,18 @@
-"""Closing a run whose steps have all settled; asked by whoever closed the last one, and by recovery when nobody did."""
+"""What a run becomes when its steps have settled.
+
+Whoever closes the last step mostly knows that it is the last, and says with it what the run becomes. When several end
+at once nobody knows; then whoever finds the run without an open step closes it, and recovery when nobody did.
+"""
 
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
 from goblin.money import to_usd
 from ledger import runs
+from ledger.attempts import Ended, Look
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
 from workers.stream import Feed
@@ -26,8 +33,22 @@ def conclude_run(
     cost = runs.finish(ledger, run, status, patience=patience)
     if cost is None:
         return
-    feed.emit(run, ("run.finished", {"outcome": status, "cost_usd": to_usd(cost)}))
-    _log.info("run.finished", run=str(run), outcome=status, cost_usd=to_usd(cost))
+    feed.emit(run, last_word(run, Ended(status, cost)))
+
+
+def foreseen(look: Look, plan: Plan, idx: int, status: StepStatus) -> RunStatus | None:
+    """What the run becomes when this step ends so and was the last one; None when others were open at the look."""
+    if not status.is_final or len(look.settled) < len(plan.steps) - 1:
+        return None
+    steps = {one.idx: one.status for one in look.settled} | {idx: status}
+    return _outcome(steps, plan, look.options.get("fail_fast", True))
+
+
+def last_word(run: uuid.UUID, ended: Ended) -> tuple[str, Mapping[str, Any]]:
+    """The event that ends the stream of a run; the log has it too."""
+    said = {"outcome": ended.status, "cost_usd": to_usd(ended.cost)}
+    _log.info("run.finished", run=str(run), **said)
+    return "run.finished", said
 
 
 def _outcome(steps: dict[int, StepStatus], plan: Plan, fail_fast: bool) -> RunStatus:

@@ -31,7 +31,7 @@ from routing.waiting import Waiter
 from workers import cached
 from workers.cached import Asker
 from workers.call import Call, Question, Spoken
-from workers.conclude import conclude_run
+from workers.conclude import conclude_run, foreseen, last_word
 from workers.errand import Busy, Done, Errand, HandOver, Result, Stale, Wait
 from workers.gate import Pass, budget_room, rooms
 from workers.runtime import Runtime
@@ -274,6 +274,7 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
     ending = call.make()
     if ending.error is not None and given.admitted.is_probe:
         ending = replace(ending, error=failover.as_probe(ending.error, int(now().timestamp() * 1000)))
+    ending = replace(ending, run=foreseen(work.look, work.plan, errand.idx, ending.step))
     # LeaseLost ends this message here: whoever owns the step now goes on
     closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
     if work.flight is not None and not work.begun:  # what several calls have said is no single answer
@@ -285,7 +286,7 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
     alerts = runtime.gate.conclude(given, ending.charge, call.error, call.told)
     runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
-    call.report(ending, closed.cost, alerts)
+    call.report(ending, closed, alerts)
     if not ending.step.is_final:
         work.failures.append(failure)
         work.begun = ending.output or ""
@@ -314,11 +315,15 @@ def _close(
     by: str | None = None,
 ) -> Result:
     """End a step without a call, or without another one than that which `by` has failed."""
-    closed = attempts.close_step(runtime.ledger, errand.run, errand.idx, errand.epoch, status, error, decision)
+    ends_run = foreseen(look, plan, errand.idx, status)
+    closed = attempts.close_step(
+        runtime.ledger, errand.run, errand.idx, errand.epoch, status, error, decision, ends_run
+    )
     if closed is None:
         return Stale()
     finished = {"step": step.id, "outcome": status, "cost_usd": to_usd(closed.cost), "usage": None, "error": error}
-    runtime.feed.emit(errand.run, ("step.finished", finished))
+    end = [last_word(errand.run, closed.ended)] if closed.ended else []
+    runtime.feed.emit(errand.run, ("step.finished", finished), *end)
     _conclude(runtime, errand.run, look, plan, closed)
     return _result(errand, closed, status, step.goblin, by, error)
 
@@ -337,7 +342,7 @@ def _result(
 
 
 def _conclude(runtime: Runtime, run: uuid.UUID, look: Look, plan: Plan, closed: Closed) -> None:
-    if closed.open_steps == 0:
+    if closed.open_steps == 0 and closed.ended is None:
         fail_fast = look.options.get("fail_fast", True)
         conclude_run(runtime.ledger, runtime.feed, run, plan, fail_fast=fail_fast, patience=PATIENCE)
 

@@ -52,7 +52,7 @@ where a.id = held.id and a.owner = %(owner)s and a.status = 'open';
 
 -- name: settle
 -- The end of a call: attempt, entry, step and run in one statement. The step is fenced by the attempt's number; a
--- cancelled run frees no step.
+-- cancelled run frees no step. Whoever closes the last step, and knew that it was, says what the run becomes.
 with run as (
     select r.id, r.cancel_requested_at is not null as is_cancelled
     from attempts a join runs r on r.id = a.run_id
@@ -81,13 +81,17 @@ with run as (
     returning s.run_id, s.status, s.parked, s.cost_nanousd
 )
 update runs r
-set open_steps = r.open_steps - (step.status <> 'pending')::int, cost_nanousd = r.cost_nanousd + %(amount)s, touched_at = now()
+set open_steps = r.open_steps - (step.status <> 'pending')::int, cost_nanousd = r.cost_nanousd + %(amount)s, touched_at = now(),
+    status = case when step.status <> 'pending' and r.open_steps = 1 then coalesce(%(run_status)s, r.status) else r.status end,
+    finished_at = case when step.status <> 'pending' and r.open_steps = 1 and %(run_status)s::text is not null then now() end
 from step where r.id = step.run_id
-returning r.open_steps, r.epoch, step.status, step.parked, step.cost_nanousd;
+returning r.open_steps, r.epoch, r.cost_nanousd as run_cost, case when r.finished_at is not null then r.status end as run_status,
+          step.status, step.parked, step.cost_nanousd;
 
 -- name: settled_by
 -- Was this attempt settled before, and how? Asked when a settle found nothing, for example after a lost answer.
-select a.status as attempt_status, r.open_steps, r.epoch, s.status, s.parked, s.cost_nanousd
+select a.status as attempt_status, r.open_steps, r.epoch, r.cost_nanousd as run_cost,
+       case when r.finished_at is not null then r.status end as run_status, s.status, s.parked, s.cost_nanousd
 from attempts a join steps s on s.run_id = a.run_id and s.idx = a.idx join runs r on r.id = a.run_id
 where a.id = %(attempt)s;
 

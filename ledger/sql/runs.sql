@@ -43,7 +43,7 @@ with step as (
 select idx from step order by idx;
 
 -- name: finish
--- Once, by whoever closed the last step (or found it closed).
+-- Once, by whoever found the last step closed and the run not.
 update runs set status = %(status)s, finished_at = now(), touched_at = now()
 where id = %(run)s and open_steps = 0 and (status = 'running' or status = 'queued' and %(status)s <> 'succeeded')
 returning cost_nanousd;

@@ -27,9 +27,13 @@ with run as (
       and (s.status = 'pending' or s.status = 'waiting' and %(status)s <> 'skipped')
     returning s.run_id, s.status, s.parked, s.cost_nanousd
 )
-update runs r set open_steps = r.open_steps - 1, touched_at = now()
+update runs r
+set open_steps = r.open_steps - 1, touched_at = now(),
+    status = case when r.open_steps = 1 then coalesce(%(run_status)s, r.status) else r.status end,
+    finished_at = case when r.open_steps = 1 and %(run_status)s::text is not null then now() end
 from step where r.id = step.run_id
-returning r.open_steps, r.epoch, step.status, step.parked, step.cost_nanousd;
+returning r.open_steps, r.epoch, r.cost_nanousd as run_cost, case when r.finished_at is not null then r.status end as run_status,
+          step.status, step.parked, step.cost_nanousd;
 
 -- name: wait
 -- Refused for capacity: the step waits in a room of Redis, and here it is known that it does.

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,15 +15,17 @@ from hypothesis import strategies as st
 from goblin import kv
 from goblin.settings import LimitSettings
 from ledger import attempts, runs
+from ledger.attempts import Closed
 from ledger.session import Ledger
 from ledger.states import StepStatus
 from tests.fakes.oracle import interpret
 from tests.fakes.plans import plans
 from tests.fakes.racing import at_once
 from tests.fakes.runs import SUCCESS, accept, claim, plan_of, run_row
-from workers.conclude import conclude_run
+from workers.conclude import conclude_run, foreseen
 from workers.stream import Feed, key
 from workflow.outcome import Outcome, Settled
+from workflow.plan import Plan
 from workflow.text import text
 
 ENDS = {
@@ -62,6 +65,18 @@ def ended(ledger: Ledger, workflow: str, ends: list[StepStatus]) -> uuid.UUID:
     if StepStatus.CANCELLED in ends:
         runs.request_cancel(ledger, run)
     return run
+
+
+def close(ledger: Ledger, run: uuid.UUID, plan: Plan, idx: int, end: StepStatus) -> Closed | None:
+    """As a worker does it: look, then end the step with what the run becomes by that."""
+    look = attempts.look(ledger, run, idx)
+    assert look is not None
+    becomes = foreseen(look, plan, idx, end)
+    if end is StepStatus.SUCCEEDED:
+        made = claim(run, idx)
+        attempts.open_attempt(ledger, made)
+        return attempts.settle(ledger, made.attempt, replace(SUCCESS, run=becomes), goblin="chat", key_id=None)
+    return attempts.close_step(ledger, run, idx, 1, end, ends_run=becomes)
 
 
 def events(client: redis.Redis, run: uuid.UUID) -> list[tuple[str, dict[str, Any]]]:
@@ -118,6 +133,29 @@ def test_every_plan_ends_as_the_reference_interpreter_says(
 ) -> None:
     marks = data.draw(st.lists(st.sampled_from([Outcome.SUCCEEDED, Outcome.FAILED]), min_size=6, max_size=6))
     outcome, became = interpret(plan, lambda step, _: Settled(marks[step.idx], ""))
-    run = ended(ledger, text(plan), [StepStatus(became[step.idx].outcome) for step in plan.steps])
+    ends = [StepStatus(became[step.idx].outcome) for step in plan.steps]
+    status = "succeeded" if outcome is Outcome.SUCCEEDED else "failed"
+    run = ended(ledger, text(plan), ends)
     conclude_run(ledger, feed, run, plan, fail_fast=True)
-    assert run_row(ledger, run).status == ("succeeded" if outcome is Outcome.SUCCEEDED else "failed")
+    assert run_row(ledger, run).status == status
+
+    told = accept(ledger, text(plan))
+    closed = [close(ledger, told, plan, idx, end) for idx, end in enumerate(ends)]
+    assert [one and one.ended and one.ended.status for one in closed] == [None] * (len(ends) - 1) + [status]
+    assert run_row(ledger, told).status == status
+
+
+def test_steps_that_end_at_once_leave_the_end_of_their_run_to_whoever_finds_it(ledger: Ledger, feed: Feed) -> None:
+    workflow = "chat: a AND chat: b"
+    run, made = accept(ledger, workflow), {}
+    looks = [attempts.look(ledger, run, idx) for idx in (0, 1)]
+    for idx, look in enumerate(looks):
+        assert look is not None
+        assert foreseen(look, plan_of(workflow), idx, StepStatus.SUCCEEDED) is None
+        made[idx] = claim(run, idx)
+        attempts.open_attempt(ledger, made[idx])
+    for one in made.values():
+        assert attempts.settle(ledger, one.attempt, SUCCESS, goblin="chat", key_id=None).ended is None
+    assert run_row(ledger, run).status == "running"
+    conclude_run(ledger, feed, run, plan_of(workflow), fail_fast=True)
+    assert run_row(ledger, run).status == "succeeded"
