@@ -229,19 +229,19 @@ def test_one_that_always_fails_is_asked_twice_and_the_step_fails_with_the_reason
 
 
 @pytest.mark.parametrize(
-    ("name", "favourite", "fault", "seen"),
+    ("name", "favourite", "fault", "seen", "may_be_billed"),
     [
-        ("503, another there", "ill", "overloaded", (503, "error")),
-        ("reset", "resetting", "unreachable", (0, "error")),
+        ("503, another there", "ill", "overloaded", (503, "error"), False),
+        ("reset", "resetting", "unreachable", (0, "error"), True),  # the question had been sent
     ],
 )
 def test_one_that_always_fails_is_left_for_another_after_two_calls(
-    place: World, ran: dict[str, Ran], name: str, favourite: str, fault: str, seen: tuple[int, str]
+    place: World, ran: dict[str, Ran], name: str, favourite: str, fault: str, seen: tuple[int, str], may_be_billed: bool
 ) -> None:
     one = ran[name]
     assert one.tries == [(favourite, "failed", fault), (favourite, "failed", fault), ("good", "succeeded", None)]
     assert one.is_whole()
-    assert one.charges == [("good", True)]
+    assert one.charges == [(favourite, False)] * 2 * may_be_billed + [("good", True)]
     assert 2 <= len(outcomes(place, favourite)) <= 4  # a kept connection that ends at once was perhaps dead before
     assert set(outcomes(place, favourite)) == {seen}
 
