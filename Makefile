@@ -8,7 +8,7 @@ UV = $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test unit lint types house docs bench chaos containers lock clean
+.PHONY: help demo up test unit lint types house docs bench chaos fuzz containers lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: $(VENV)/bench ## ratios against plain Celery, the SDK and DBOS
 
 chaos: $(VENV)/dev ## kill whatever can be killed, for minutes
 	$(BIN)/pytest -m chaos --override-ini timeout=900 tests/chaos
+
+fuzz: $(VENV)/dev ## spoilt bytes into every decoder, for MINUTES=10
+	$(BIN)/python -m tests.conformance.fuzz --minutes $(or $(MINUTES),10)
 
 containers: $(VENV)/dev ## the compose stack: built, used, a worker killed, taken down; needs Docker
 	$(BIN)/pytest --override-ini timeout=1200 tests/containers/smoke.py

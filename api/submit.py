@@ -23,7 +23,7 @@ from workflow.plan import Plan, Step
 
 
 class UnknownName(UsageError):
-    """A provider or model that no catalog and no configuration knows."""
+    """A provider, model or goblin that no catalog and no configuration knows."""
 
     slug = "unknown_name"
 
@@ -48,11 +48,13 @@ class Order:
 
 
 def read(house: House, text: str, default_goblin: str | None) -> Plan:
-    """Raises WorkflowSyntaxError, and UnknownName for a pin to nobody."""
-    limits = house.settings.limits
+    """Raises WorkflowSyntaxError, and UnknownName for a pin to nobody or a default that is no goblin."""
+    limits, goblins = house.settings.limits, house.settings.goblins
+    if default_goblin is not None and default_goblin not in goblins:
+        raise _unknown("goblin", default_goblin, goblins, field="default_goblin")
     plan = parse(
         text,
-        goblins=house.settings.goblins.keys(),
+        goblins=goblins.keys(),
         default_goblin=default_goblin,
         limits=Limits(limits.workflow_bytes, limits.workflow_steps, limits.workflow_depth),
     )

@@ -115,14 +115,17 @@ class Decoder(dialect.Decoder):
         self.done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
-        for _, payload in self._stream.feed(data):
-            self._take(load(payload), out)
+        self._take_all(self._stream.feed(data), out)
 
     def end(self, out: list[Event]) -> None:
-        for _, payload in self._stream.end():
-            self._take(load(payload), out)
+        self._take_all(self._stream.end(), out)
         if self._reason is None:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
+
+    def _take_all(self, events: list[sse.Event], out: list[Event]) -> None:
+        for _, payload in events:
+            if not self.done:
+                self._take(load(payload), out)
 
     def _take(self, event: dict[str, Any], out: list[Event]) -> None:
         kind = event.get("type")

@@ -156,6 +156,8 @@ class Decoder(dialect.Decoder):
             for message in self._buffer:
                 self._waiting = 0
                 self._take(message.headers, message.payload, out)
+                if self.done:
+                    return
         except (ParserError, struct.error, KeyError, UnicodeDecodeError):
             raise Malformed(f"{self._provider.name} sent something that is no frame of an event stream") from None
         if self._waiting > LONGEST_LINE:

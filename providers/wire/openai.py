@@ -19,7 +19,7 @@ from providers.errors import (
 )
 from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
 from providers.provider import Provider
-from providers.wire import dialect, sse
+from providers.wire import dialect, gateway, sse
 from providers.wire.complaint import TOO_LONG, Rule, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
@@ -38,6 +38,7 @@ RULES = (
     rule(UnknownModel, "model_not_found"),
     rule(Overloaded, "engine_overloaded_error", "overloaded_error", "unavailable_error"),
     rule(Throttled, "rate_limit_exceeded", "slow_down", "rate_limit_reached_error", "rate_limit_error"),
+    *gateway.RULES,
     TOO_LONG,
 )  # fmt: skip
 

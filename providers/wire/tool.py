@@ -2,10 +2,16 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
+from providers.errors import Malformed
 from providers.message import Chat, Event, ToolCall
 from providers.wire.field import entries, text, tree
+
+MOST_CALLS = 256  # that are open at once
+LONGEST_ARGUMENTS = 2**20  # characters, of all that are open
 
 
 def functions(chat: Chat) -> Iterator[dict[str, Any]]:
@@ -26,22 +32,32 @@ def whole(call_id: Any, name: Any, arguments: Any) -> ToolCall:
     return ToolCall(text(call_id), text(name), said or "{}")
 
 
+@dataclass(slots=True)
+class _Piecework:
+    id: str = ""
+    name: str = ""
+    said: StringIO = field(default_factory=StringIO)
+
+
 class Pieces:
     """Calls whose arguments come in pieces. A call counts once it is closed."""
 
-    __slots__ = ("_open",)
+    __slots__ = ("_open", "_size")
 
     def __init__(self) -> None:
-        self._open: dict[int, tuple[str, str, list[str]]] = {}
+        self._open: dict[int, _Piecework] = {}
+        self._size = 0
 
     def add(self, index: Any, call_id: Any = None, name: Any = None, arguments: Any = None) -> None:
-        """The first piece of an index brings its id and name."""
+        """The first piece of an index brings its id and name. Raises Malformed for more than anybody would call."""
         at = index if type(index) is int else len(self._open) - 1 if not name else len(self._open)
-        known_id, known_name, said = self._open.get(at, ("", "", []))
+        call = self._open.setdefault(at, _Piecework())
+        call.id, call.name = call.id or text(call_id), call.name or text(name)
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments) if arguments else ""
-        said.append(text(arguments))
-        self._open[at] = (known_id or text(call_id), known_name or text(name), said)
+        self._size += call.said.write(text(arguments))
+        if len(self._open) > MOST_CALLS or self._size > LONGEST_ARGUMENTS:
+            raise Malformed("the answer calls more tools, or with more words, than anybody would")
 
     def add_all(self, calls: Any) -> None:
         """A list of pieces in the form of chat completions."""
@@ -51,10 +67,9 @@ class Pieces:
 
     def close(self, out: list[Event]) -> bool:
         """All that are open are whole. True when there were any."""
-        calls = [ToolCall(call_id, name, "".join(said) or "{}") for call_id, name, said in self._in_order() if name]
-        out.extend(calls)
+        calls = [self._open[index] for index in sorted(self._open)]
+        called = [ToolCall(call.id, call.name, call.said.getvalue() or "{}") for call in calls if call.name]
+        out.extend(called)
         self._open.clear()
-        return bool(calls)
-
-    def _in_order(self) -> list[tuple[str, str, list[str]]]:
-        return [self._open[index] for index in sorted(self._open)]
+        self._size = 0
+        return bool(called)

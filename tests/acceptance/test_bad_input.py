@@ -20,7 +20,7 @@ BAD: list[tuple[Any, int, str, tuple[str, ...]]] = [
     ({"workflow": ""}, 422, "workflow_syntax", ('"column":1',)),
     ({"workflow": "chat@opena1: it"}, 422, "unknown_name", ("openai",)),
     ({"workflow": "chat@openai/sim-gtp: it"}, 422, "unknown_name", ("sim-gpt",)),
-    ({"workflow": "it", "default_goblin": "chatt"}, 422, "workflow_syntax", ("default goblin", "did you mean chat?")),
+    ({"workflow": "it", "default_goblin": "chatt"}, 422, "unknown_name", ("default_goblin", "did you mean chat?")),
     ({"workflow": "chat: it", "options": {"providers": ["olama"]}}, 422, "unknown_name", ("ollama",)),
     ({"workflow": "chat: it", "options": {"providers": ["groq"]}}, 422, "no_candidate", ("groq", "disabled")),
     ({"workflow": "chat: it", "options": {"prefer_locl": True}}, 422, "invalid", ("prefer_local",)),

@@ -23,6 +23,7 @@ from providers.errors import (
 from providers.message import Event, Finish, Text, Thought, Usage
 from providers.wire.spoken import SPOKEN
 from providers.wire.sse import LONGEST_LINE
+from providers.wire.tool import LONGEST_ARGUMENTS, MOST_CALLS
 from tests.fakes.transcripts import (
     DONE,
     MESSAGE_START,
@@ -193,6 +194,39 @@ def test_a_line_without_end_is_malformed_and_not_kept(dialect: str) -> None:
 def test_an_event_of_endless_lines_is_malformed() -> None:
     with pytest.raises(Malformed):
         decode("openai", *([b"data: " + b"x" * 65_536 + b"\n"] * (LONGEST_LINE // 65_536 + 2)), whole=False)
+
+
+def called(index: int, words: str) -> bytes:
+    return sse(delta(tool_calls=[{"index": index, "function": {"name": "look", "arguments": words}}]))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"".join(called(index, "{}") for index in range(MOST_CALLS + 1)),
+        called(0, "a" * 65_536) * (LONGEST_ARGUMENTS // 65_536 + 1),
+    ],
+    ids=["too many", "too long"],
+)
+def test_calls_without_end_are_malformed_and_not_kept(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        decode("openai", body, whole=False)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "more"),
+    [
+        ("anthropic", named({"type": "message_stop"}), b"data: {nonsense\n\n"),
+        (
+            "bedrock",
+            framed(("messageStop", {"stopReason": "end_turn"}), ("metadata", {"usage": {}})),
+            bytes(range(64)),
+        ),
+        ("openai", DONE.encode(), b"data: {nonsense\n\n"),
+    ],
+)
+def test_what_follows_the_end_in_the_same_piece_spoils_nothing(dialect: str, body: bytes, more: bytes) -> None:
+    assert decode(dialect, body + more, whole=False) == decode(dialect, body, whole=False)
 
 
 def test_text_that_no_database_can_hold_is_replaced() -> None:

@@ -1,0 +1,60 @@
+"""What gateways in front of many vendors say (LiteLLM's proxy and its like): often with status 400, whatever is wrong.
+
+The words of an exception stand in the message, so that they are read here, and the status is not believed.
+"""
+
+from providers.errors import (
+    BadCredentials,
+    ContentFiltered,
+    ContextTooLong,
+    Overloaded,
+    QuotaSpent,
+    ServerError,
+    Throttled,
+    UnknownModel,
+)
+from providers.wire.complaint import rule
+
+_ANY = (400, 401, 403, 404, 429)
+
+RULES = (
+    rule(
+        UnknownModel,
+        "key_model_access_denied",
+        "team_model_access_denied",
+        "user_model_access_denied",
+        "org_model_access_denied",
+    ),
+    rule(QuotaSpent, "budget_exceeded"),
+    rule(BadCredentials, "token_not_found_in_db", "expired_key"),
+    rule(ContextTooLong, status=_ANY, contains=("contextwindowexceedederror",)),
+    rule(ContentFiltered, status=_ANY, contains=("contentpolicyviolationerror",)),
+    rule(
+        BadCredentials,
+        status=_ANY,
+        contains=("authenticationerror", "permissiondeniederror", "invalid proxy server token"),
+    ),
+    rule(
+        UnknownModel,
+        status=(400, 404),
+        contains=(
+            "invalid model name passed",
+            "there is no 'model_name'",
+            "notfounderror",
+            "is not a valid model",
+            "model not exist",
+        ),
+    ),
+    rule(QuotaSpent, status=_ANY, contains=("budgetexceedederror", "budget has been exceeded")),
+    rule(
+        Overloaded,
+        status=_ANY,
+        contains=("no deployments available", "no healthy deployment", "serviceunavailableerror"),
+    ),
+    rule(Throttled, status=_ANY, contains=("litellm.ratelimiterror",)),
+    rule(
+        ServerError,
+        status=(400,),
+        contains=("litellm.internalservererror", "litellm.apiconnectionerror", "litellm.timeout"),
+    ),
+)
