@@ -120,7 +120,9 @@ class Decoder(dialect.Decoder):
     def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(payload, out)
-        if not self._seen and self._stream.stray:  # a server that answers without streaming, or with a bare error
+        if (
+            not (self._seen or self.done) and self._stream.stray
+        ):  # a server that answers without streaming, or with a bare error
             self._read(load(bytes(self._stream.stray)), "message", out)
         if not self._finished and not (self.done and self._seen):
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
