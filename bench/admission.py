@@ -12,8 +12,9 @@ from bench.table import Row
 from goblin import kv
 from goblin.clock import new_id
 from routing import budget
-from routing.admission import Admission, Admitted, Ask, Place, Rate, Used, as_values
-from routing.script import PREFIX, Scripts, written
+from routing.admission import Admission, Admitted, Used
+from routing.ask import Ask, Place, Rate, as_values
+from routing.script import PREFIX, Scripts, server_of, written
 
 CALLS, ROUNDS = 1_000, 7
 LARGE = 10**15
@@ -24,7 +25,8 @@ NOTHING = "return {'admitted', 0, 1700000000000, 'generation', 0}"
 def measure(ground: Ground) -> list[Row]:
     client = kv.connect(ground.redis_url)
     gate = Admission(Scripts(client))
-    client.set(f"{gate.scripts.prefix}:generation", "bench")
+    prefix = gate.scripts.prefix
+    client.mset({f"{prefix}:generation": "bench", f"{prefix}:server": server_of(client)})
     digest = client.script_load(NOTHING)
     gate.admit(_ask())
     floors, admissions = [], []

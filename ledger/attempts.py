@@ -221,7 +221,7 @@ def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, k
     """Write down the end of a call: attempt, entry, step and run at once; tries until Postgres takes it.
 
     Raises LeaseLost when the attempt was given up meanwhile; the money really spent is entered as a correction then:
-    what exceeds the charge, and when it was measured also what falls short of it.
+    what exceeds the charge, and when it was measured also what falls short of it. Its detail `charged` is the new sum.
     """
     money = _money(ending.charge)
     rows = ledger.run(
@@ -246,8 +246,10 @@ def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, k
     known = ledger.run("attempts.settled_by", patience=PATIENCE, attempt=attempt)
     if known and known[0].attempt_status != AttemptStatus.ABANDONED:
         return _closed(known[0])  # our own settle, whose answer was lost on the way: nobody else settles
-    if ending.charge is not None:
-        ledger.run("attempts.correct", patience=PATIENCE, attempt=attempt, goblin=goblin, key=key_id, **money)
+    if ending.charge is not None and ledger.run(
+        "attempts.correct", patience=PATIENCE, attempt=attempt, goblin=goblin, key=key_id, **money
+    ):
+        raise LeaseLost("another worker owns this step now", charged=ending.charge.amount)
     raise LeaseLost("another worker owns this step now")
 
 

@@ -20,9 +20,9 @@ from ledger import holds, marks
 from ledger.holds import End, Hold, Truth
 from ledger.session import Ledger
 from routing import budget
-from routing.admission import SPAN_MS
+from routing.ask import SPAN_MS
 from routing.budget import Counter
-from routing.script import Scripts
+from routing.script import Scripts, server_of
 
 UNOPENED_MS = 120_000  # after which an admission without an attempt is given back: no opening takes that long
 LONGEST_MS = 900_000  # that a call found open is believed to last, if nobody says that it ended
@@ -73,7 +73,7 @@ class Rebuild:
                 self.scripts.run("load", value)
         # after the commit: an attempt admitted before it would not find its generation in Postgres yet
         with outages():
-            server = _server(client)
+            server = server_of(client)
         if self.scripts.run("use", {"generation": generation, "server": server}) == ["lost"]:
             raise Unavailable("Redis lost its data while the counters were loaded", retry_after=1)
         _log.warning("admission.rebuilt", generation=generation, holds=len(truth.holds))
@@ -108,7 +108,7 @@ class Rebuild:
         client, prefix = self.scripts.client, self.scripts.prefix
         with outages():
             generation, server = client.mget(f"{prefix}:generation", f"{prefix}:server")
-            is_same = server == _server(client)
+            is_same = server == server_of(client)
         return not is_same or generation is None or generation != holds.current(self.ledger)
 
     def _sweep(self, generation: str) -> None:
@@ -186,11 +186,6 @@ def _mend(attempt: str, ends: dict[uuid.UUID, End], is_old: bool) -> tuple[str, 
 def _chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
     for start in range(0, len(values), CHUNK):
         yield values[start : start + CHUNK]
-
-
-def _server(client: redis.Redis) -> str:
-    """A name that Redis gives itself at every start."""
-    return str(client.info("server")["run_id"])
 
 
 def _now_ms(client: redis.Redis) -> int:

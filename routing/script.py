@@ -1,6 +1,7 @@
 """Runs the verbs in routing/lua: one round trip each, or many in one pipeline. The scripts are the contract.
 
 A verb is its own file after the parts that it shares with others. It takes JSON values and answers a flat list.
+Its text names the start of Redis that it is loaded into: no script outlives a restart.
 """
 
 import hashlib
@@ -15,11 +16,13 @@ from redis.exceptions import NoScriptError
 
 from goblin.kv import outages
 
+_SERVER = "@SERVER@"
 PREFIX = "{goblin}"  # a hash tag: in a cluster all keys live on one node, as one decision needs them
 PARTS: Mapping[str, tuple[str, ...]] = {
     "admit": ("generation", "money", "window", "breaker"),
     "settle": ("generation", "money", "window", "hold"),
     "release": ("generation", "money", "window", "breaker", "hold"),
+    "correct": ("generation", "money", "hold"),
     "judge": ("generation", "breaker", "window"),
     "load": ("generation", "money", "window"),
     "use": (),
@@ -38,7 +41,8 @@ def source(path: str) -> str:
 
 
 class Scripts:
-    """The verbs on one Redis. `clock` is the Lua text that defines `now_ms()`: the server's own clock if not given."""
+    """The verbs on one Redis, safe for many threads. `clock` is the Lua text that defines `now_ms()`: the server's own
+    clock if not given."""
 
     def __init__(self, client: redis.Redis, *, prefix: str = PREFIX, clock: str | None = None) -> None:
         self.client = client
@@ -48,7 +52,7 @@ class Scripts:
             verb: "\n".join([clock, *(source(f"part/{part}") for part in parts), source(verb)])
             for verb, parts in PARTS.items()
         }
-        self._digests = {verb: hashlib.sha1(text.encode()).hexdigest() for verb, text in self._texts.items()}
+        self._digests: Mapping[str, str] = dict.fromkeys(PARTS, "0" * 40)  # known once they are loaded
 
     def root(self, generation: str) -> str:
         """What the keys of a generation's counters begin with."""
@@ -78,8 +82,23 @@ class Scripts:
         return list(pipe.execute())
 
     def _load(self) -> None:
-        for text in self._texts.values():
-            self.client.script_load(text)
+        """Load every verb, named after this start of the server. All goes through one connection, which no restart
+        survives: so the name is that of the server which has the texts.
+        """
+        with self.client.pipeline() as pipe:
+            pipe.watch(f"{self.prefix}:server")  # type: ignore[no-untyped-call]
+            server = server_of(pipe)
+            texts = {verb: text.replace(_SERVER, server) for verb, text in self._texts.items()}
+            pipe.multi()
+            for text in texts.values():
+                pipe.execute_command("SCRIPT LOAD", text)  # type: ignore[no-untyped-call]
+            pipe.execute()
+        self._digests = {verb: hashlib.sha1(text.encode()).hexdigest() for verb, text in texts.items()}
+
+
+def server_of(client: redis.Redis) -> str:
+    """A name that Redis gives itself at every start."""
+    return str(client.info("server")["run_id"])
 
 
 def written(value: Mapping[str, Any]) -> str:

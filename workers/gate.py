@@ -11,22 +11,12 @@ from goblin.money import from_usd
 from goblin.settings import Settings
 from ledger.attempts import Charge, Look
 from routing import budget
-from routing.admission import (
-    CANDIDATES,
-    REBUILDING_MS,
-    Admission,
-    Admitted,
-    Ask,
-    Place,
-    Rate,
-    Reason,
-    Refused,
-    Short,
-    Used,
-)
+from routing.admission import Admission, Admitted, Used
+from routing.ask import CANDIDATES, Ask, Place, Rate
 from routing.breaker import Told, seen
 from routing.budget import Budget
 from routing.candidate import Candidate, Need
+from routing.refusal import NEVER, OF_MONEY, REBUILDING_MS, Reason, Refused, Short
 from routing.route import Route
 
 _log = structlog.get_logger()
@@ -86,6 +76,15 @@ class Gate:
             _log.warning("budget.nearly_spent", budget=name)
         return alerts
 
+    def correct(self, attempt: uuid.UUID, amount: int | None) -> None:
+        """A call that was given up has cost `amount` (nano-dollars) in all; None: what was charged for it."""
+        if amount is None:
+            return
+        try:
+            self._admission.correct(attempt, amount)
+        except Unavailable:
+            return  # counted with the rest when the counters are built anew
+
     def give_back(self, attempt: uuid.UUID) -> None:
         """The admitted call is not made."""
         try:
@@ -138,12 +137,11 @@ def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:
         return {REBUILDING: REBUILDING_MS}
     found: dict[str, int | None] = {}
     for short in refused.reasons:
-        if short.reason is Reason.TOO_LARGE:
+        if short.reason in NEVER:
             continue
         if short.reason is Reason.BUDGET and not (waits_for_money and short.wait_ms is not None):
             continue  # a run's or a key's budget never begins anew: nobody may wait for it
-        of_money = short.reason in {Reason.BUDGET, Reason.HELD}
-        room = budget_room(short.what) if of_money else short.place.provider
+        room = budget_room(short.what) if short.reason in OF_MONEY else short.place.provider
         known = [ms for ms in (found.get(room), short.wait_ms) if ms is not None]
         found[room] = min(known, default=None)
     return found

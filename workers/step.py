@@ -22,10 +22,10 @@ from ledger.runs import PATIENCE
 from ledger.states import StepStatus
 from providers.errors import DeadlinePassed
 from routing import cache, failover
-from routing.admission import Reason, Refused, Short
 from routing.cache import Kept, Seat
 from routing.candidate import Candidate
 from routing.failover import Failure, GiveUp, GoOn
+from routing.refusal import Reason, Refused, Short
 from routing.route import Route
 from routing.waiting import Waiter
 from workers import cached
@@ -276,7 +276,11 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
         ending = replace(ending, error=failover.as_probe(ending.error, int(now().timestamp() * 1000)))
     ending = replace(ending, run=foreseen(work.look, work.plan, errand.idx, ending.step))
     # LeaseLost ends this message here: whoever owns the step now goes on
-    closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
+    try:
+        closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
+    except LeaseLost as lost:
+        runtime.gate.correct(attempt, lost.details.get("charged"))
+        raise
     if work.flight is not None and not work.begun:  # what several calls have said is no single answer
         work.flight.keep(ending, candidate.provider.id, candidate.model.id)
     failure = Failure(candidate.provider.id, candidate.model.id, ending.error or {}, candidate.model.context)

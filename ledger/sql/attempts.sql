@@ -118,7 +118,8 @@ with run as (
 ), step as (
     update steps s set cost_nanousd = s.cost_nanousd + a.more from attempt a where s.run_id = a.run_id and s.idx = a.idx
 )
-update runs r set cost_nanousd = r.cost_nanousd + a.more from attempt a where r.id = a.run_id;
+update runs r set cost_nanousd = r.cost_nanousd + a.more from attempt a where r.id = a.run_id
+returning %(amount)s::bigint as charged;
 
 -- name: abandon
 -- Leases that ran out: the attempt ends and the step is free. Nobody saw how the call ended, so the most that it may

@@ -6,7 +6,8 @@
 --   budgets as above. Limits and sums of money are exact up to 2^53.
 -- RETURNS {"rebuilding"}
 --      or {"admitted", place of the candidate from 0, admitted at (Unix ms), generation, 1 when it is a probe, then for
---         each candidate before it: reason, ms to wait (-1: not known), what is short}
+--         each candidate before it: reason, ms to wait (-1: not known, or for ever), what is short: the provider, the
+--         candidate, or a budget's counter followed by its limit, spent and held}
 --      or {"refused", then the same for every candidate}
 -- Asked again for an attempt that holds already, it answers as before, without reasons: an answer may be lost on its way.
 local root, generation = generation_root()
@@ -15,7 +16,7 @@ local ask = cjson.decode(ARGV[1])
 local now = now_ms()
 
 local held = redis.call("GET", root .. "hold:" .. ask.attempt)
-if held and held ~= "settled" then
+if held and string.sub(held, 1, 1) == "{" then -- not settled
   local record = cjson.decode(held)
   for place = 2, #ARGV do
     if cjson.decode(ARGV[place]).candidate == record.candidate then
@@ -24,51 +25,57 @@ if held and held ~= "settled" then
   end
 end
 
-local known = {}
+local known = {} -- budgets by the names of their counters: each is read once
 
--- The budgets of a list of lines, as they stand; each is read once
-local function budgets_of(lines)
-  local budgets, missing, names = {}, {}, {}
-  for place, line in ipairs(lines) do
-    local name, window = line[1], line[3]
-    local start = window > 0 and math.floor(now / window) * window or 0
-    if window > 0 then name = name .. "@" .. whole(start / 1000) end
-    if not known[name] then
-      known[name] = {name = name, limit = line[2], ends = window > 0 and start + window or 0, idle = line[4]}
-      names[#names + 1] = name
-      missing[#missing + 1] = known[name]
+local function budget_of(line)
+  local name, window, ends = line[1], line[3], 0
+  if window > 0 then
+    ends = (math.floor(now / window) + 1) * window
+    name = name .. "@" .. whole((ends - window) / 1000)
+  end
+  return known[name] or {name = name, limit = line[2], ends = ends, idle = line[4]}
+end
+
+-- The budgets that a candidate's call is held against, as they stand
+local function budgets_above(one)
+  local budgets, unread, names = {}, {}, {}
+  for _, lines in ipairs({ask.budgets, one.budgets}) do
+    for _, line in ipairs(lines) do
+      local budget = budget_of(line)
+      budgets[#budgets + 1] = budget
+      if not known[budget.name] then
+        known[budget.name] = budget
+        names[#names + 1], unread[#unread + 1] = budget.name, budget
+      end
     end
-    budgets[place] = known[name]
   end
   for place, money in ipairs(read_money(root, names)) do
-    missing[place].is_new = not money
-    missing[place].money = money or no_money()
+    unread[place].is_new, unread[place].money = not money, money or no_money()
   end
   return budgets
 end
 
-local function above(one)
-  local lines = {}
-  for _, list in ipairs({ask.budgets, one.budgets}) do
-    for _, line in ipairs(list) do lines[#lines + 1] = line end
-  end
-  return budgets_of(lines)
-end
-
--- "budget": what is spent leaves no room; "held": room may come back when other calls settle for less
+-- "too_dear": more than the whole budget; "budget": what is spent leaves no room; "held": room may come back when other
+-- calls settle for less. The gravest counts.
+local GRAVITY = {held = 1, budget = 2, too_dear = 3}
 local function money_refusal(one)
-  local reason, wait, short = nil, -1, ""
+  local reason, short = nil, nil
   if one.amount == 0 then return nil end
   for _, budget in ipairs(one.above) do
     -- subtracted, because a sum past 2^53 would be rounded
-    local left = budget.limit - budget.money.spent
-    local is_spent = one.amount > left
-    if (is_spent and reason ~= "budget") or (not reason and one.amount > left - budget.money.held) then
-      reason, short = is_spent and "budget" or "held", budget.name
-      wait = budget.ends > 0 and budget.ends - now or -1
+    local left, worse = budget.limit - budget.money.spent, nil
+    if one.amount > budget.limit then
+      worse = "too_dear"
+    elseif one.amount > left then
+      worse = "budget"
+    elseif one.amount > left - budget.money.held then
+      worse = "held"
     end
+    if worse and (not reason or GRAVITY[worse] > GRAVITY[reason]) then reason, short = worse, budget end
   end
-  return reason, wait, short
+  if not reason then return nil end
+  local wait = reason ~= "too_dear" and short.ends > 0 and short.ends - now or -1
+  return reason, wait, string.format("%s %d %d %d", short.name, short.limit, short.money.spent, short.money.held)
 end
 
 local function windows_of(one, breaker)
@@ -90,22 +97,21 @@ local function refusal_of(one)
     local reason, wait = breaker_refusal(breaker, now)
     if reason then return reason, wait, place == 1 and one.provider or one.candidate end
   end
-  one.above = above(one)
+  one.above = budgets_above(one)
   local reason, wait, short = money_refusal(one)
   if reason then return reason, wait, short end
   one.windows = windows_of(one, one.breakers[2])
   for _, scope in ipairs(one.windows) do
     scope.window = open_window(root .. "window:" .. scope.name, now, ask.span)
     reason, wait = window_refusal(scope.window, scope.limits, one.tokens)
-    if reason then
-      save_window(scope.window)
-      return reason, wait, scope.name
-    end
+    if reason then return reason, wait, scope.name end
   end
   if one.concurrency > 0 then
     local slots = root .. "slots:" .. one.provider
-    redis.call("ZREMRANGEBYSCORE", slots, "-inf", now)
-    if redis.call("ZCARD", slots) >= one.concurrency then return "slots", -1, one.provider end
+    if redis.call("ZCARD", slots) >= one.concurrency then
+      redis.call("ZREMRANGEBYSCORE", slots, "-inf", now)
+      if redis.call("ZCARD", slots) >= one.concurrency then return "slots", -1, one.provider end
+    end
   end
 end
 

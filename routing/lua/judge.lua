@@ -28,7 +28,7 @@ local function generations_seen()
   if ask.attempt == "" then return nil end
   local root = generation_root()
   local held = root and redis.call("GET", root .. "hold:" .. ask.attempt)
-  if not held or held == "settled" then return {-1, -1} end
+  if not held or string.sub(held, 1, 1) ~= "{" then return {-1, -1} end -- settled, or lost
   return cjson.decode(held).generations
 end
 

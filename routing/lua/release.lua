@@ -8,7 +8,7 @@ local attempt = cjson.decode(ARGV[1]).attempt
 local now = now_ms()
 local held = redis.call("GET", root .. "hold:" .. attempt)
 if not held then return {"unknown"} end
-if held == "settled" then return {"again"} end
+if is_settled(held) then return {"again"} end
 local record = cjson.decode(held)
 for _, scope in ipairs(record.windows) do
   local window = open_window(root .. "window:" .. scope[1], now, record.span)

@@ -10,7 +10,7 @@ if not root then return {"rebuilding"} end
 local ask = cjson.decode(ARGV[1])
 local now = now_ms()
 local held = redis.call("GET", root .. "hold:" .. ask.attempt)
-if held == "settled" then return {"again"} end
+if held and is_settled(held) then return {"again"} end
 if not held then
   if ask.generation ~= generation then return {"counted"} end
   local lines = {}
@@ -23,7 +23,7 @@ if not held then
     lines[2 * place - 1], lines[2 * place] = name, money
   end
   write_money(root, lines)
-  close_hold(root, ask.attempt)
+  close_hold(root, ask.attempt, ask.amount, ask.budgets)
   return {"added"}
 end
 local record = cjson.decode(held)

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.fakes.asks import NOON, Both, ask, end, place, verdict
+from goblin.money import MOST
+from tests.fakes.asks import NOON, Both, ask, begin, end, place, verdict
 
 HOUR, DAY = 3_600_000, 86_400_000
 AT = NOON // 1000
@@ -46,24 +47,31 @@ CASES: dict[str, list[Do]] = {
     "a budget holds the worst case and no more": [
         admit(admitted(), "a", budgets=RUN),
         admit(admitted(), "b", budgets=RUN),
-        admit(["refused", "held", -1, "run:1"], "c", budgets=RUN),
+        admit(["refused", "held", -1, "run:1 250 0 200"], "c", budgets=RUN),
     ],
     "what a call did not cost is free again": [
         admit(admitted(), "a", budgets=RUN),
         admit(admitted(), "b", budgets=RUN),
         Do("settle", end("a", 40), ["settled"]),
         admit(admitted(), "c", budgets=RUN),
-        admit(["refused", "held", -1, "run:1"], "d", budgets=RUN),
+        admit(["refused", "held", -1, "run:1 250 40 200"], "d", budgets=RUN),
     ],
     "money that is spent does not come back": [
         admit(admitted(), "a", budgets=RUN),
         Do("settle", end("a", 160), ["settled"]),
-        admit(["refused", "budget", -1, "run:1"], "b", budgets=RUN),
+        admit(["refused", "budget", -1, "run:1 250 160 0"], "b", budgets=RUN),
+    ],
+    "a call that is dearer than a whole budget is refused for good, whatever else is short": [
+        admit(admitted(), "a", budgets=BOTH),
+        Do("settle", end("a", 100), ["settled"]),
+        admit(["refused", "too_dear", -1, f"all/hour@{AT} 250 100 0"], "b", place(amount=950), budgets=BOTH),
+        admit(["refused", "too_dear", -1, "run:1 1000 100 0"], "b", place(amount=1001), budgets=BOTH),
+        admit(admitted(), "b", place(amount=150), budgets=BOTH),
     ],
     "an hour pays for what it admitted, the next has its own money": [
         admit(admitted(), "a", budgets=BOTH),
         Do("settle", end("a", 200), ["settled", f"all/hour@{AT}"]),
-        admit(["refused", "budget", HOUR, f"all/hour@{AT}"], "b", budgets=BOTH),
+        admit(["refused", "budget", HOUR, f"all/hour@{AT} 250 200 0"], "b", budgets=BOTH),
         admit(admitted(after=HOUR), "b", after=HOUR, budgets=BOTH),
     ],
     "a hold is settled in the window that admitted it": [
@@ -73,13 +81,19 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(after=HOUR), "c", budgets=BOTH),
     ],
     "with money short a cheaper candidate runs": [
-        admit(admitted(1, "budget", -1, "run:1"), "a", place("dear/large", 300), place("near/small", 20), budgets=RUN),
+        admit(
+            admitted(1, "too_dear", -1, "run:1 250 0 0"),
+            "a",
+            place("dear/large", 300),
+            place("near/small", 20),
+            budgets=RUN,
+        ),
     ],
     "with no money at all a free candidate runs": [
         admit(admitted(), "a", budgets=[["run:1", 100, 0, DAY]]),
         Do("settle", end("a", 100), ["settled", "run:1"]),
         admit(
-            admitted(1, "budget", -1, "run:1"),
+            admitted(1, "budget", -1, "run:1 100 100 0"),
             "b",
             place("dear/large", 1),
             place("own/llama", 0),
@@ -88,7 +102,7 @@ CASES: dict[str, list[Do]] = {
     ],
     "a provider's own budget stops that provider alone": [
         admit(
-            admitted(1, "budget", DAY // 2, f"provider:dear/day@{(NOON - DAY // 2) // 1000}"),
+            admitted(1, "too_dear", -1, f"provider:dear/day@{(NOON - DAY // 2) // 1000} 200 0 0"),
             "a",
             place("dear/large", 300, budgets=[["provider:dear/day", 200, DAY, 0]]),
             place("near/small", 20),
@@ -161,7 +175,7 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(), "a", place("dear/large", 300), place("near/small"), budgets=[["run:1", 450, 0, DAY]]),
         admit(admitted(), "a", place("dear/large", 300), place("near/small"), budgets=[["run:1", 450, 0, DAY]]),
         admit(
-            admitted(1, "held", -1, "run:1"),
+            admitted(1, "held", -1, "run:1 450 0 300"),
             "b",
             place("dear/large", 300),
             place("near/small"),
@@ -174,11 +188,27 @@ CASES: dict[str, list[Do]] = {
         Do("settle", end("a", 100), ["again"]),
         admit(admitted(), "b", place(amount=150), budgets=RUN),
     ],
+    "what was settled unseen is corrected, more than once if need be": [
+        admit(admitted(), "a", budgets=BOTH),
+        Do("settle", end("a", 100), ["settled"]),
+        Do("correct", {"attempt": "a", "amount": 30}, ["corrected"]),
+        Do("correct", {"attempt": "a", "amount": 120}, ["corrected"]),
+        Do("settle", end("a", 100), ["again"]),
+        admit(["refused", "budget", HOUR, f"all/hour@{AT} 250 120 0"], "b", place(amount=131), budgets=BOTH),
+        admit(admitted(), "b", place(amount=130), budgets=BOTH),
+    ],
+    "a correction that comes first is the settlement": [
+        admit(admitted(), "a", budgets=RUN),
+        Do("correct", {"attempt": "a", "amount": 30}, ["settled"]),
+        Do("settle", end("a", 100), ["again"]),
+        Do("correct", {"attempt": "b", "amount": 30}, ["unknown"]),
+        admit(admitted(), "b", place(amount=220), budgets=RUN),
+    ],
     "an amount whose record was lost is added once": [
         Do("settle", end("a", 100, budgets=["run:1"]), ["added"]),
         Do("settle", end("a", 100, budgets=["run:1"]), ["again"]),
         admit(admitted(), "b", place(amount=150), budgets=RUN),
-        admit(["refused", "held", -1, "run:1"], "c", place(amount=1), budgets=RUN),
+        admit(["refused", "held", -1, "run:1 250 100 150"], "c", place(amount=1), budgets=RUN),
     ],
     "an amount of an older generation was counted by the rebuild": [
         Do("settle", end("a", 100, generation="0", budgets=["run:1"]), ["counted"]),
@@ -193,10 +223,15 @@ CASES: dict[str, list[Do]] = {
         Do("settle", end("c", 1), ["settled"]),
     ],
     "money is exact up to nine million dollars": [
-        admit(admitted(), "a", place(amount=2**53 - 2), budgets=[["all", 2**53, 0, 0]]),
-        Do("settle", end("a", 2**53 - 3), ["settled", "all"]),
-        admit(["refused", "budget", -1, "all"], "b", place(amount=4), budgets=[["all", 2**53, 0, 0]]),
-        admit(admitted(), "b", place(amount=3), budgets=[["all", 2**53, 0, 0]]),
+        admit(admitted(), "a", place(amount=MOST - 2), budgets=[["all", MOST, 0, 0]]),
+        Do("settle", end("a", MOST - 3), ["settled", "all"]),
+        admit(
+            ["refused", "budget", -1, f"all {MOST} {MOST - 3} 0"],
+            "b",
+            place(amount=4),
+            budgets=[["all", MOST, 0, 0]],
+        ),
+        admit(admitted(), "b", place(amount=3), budgets=[["all", MOST, 0, 0]]),
     ],
     "failures open a candidate's breaker and its provider's": [
         Do("judge", BAD, []),
@@ -341,6 +376,7 @@ def test_without_a_generation_nothing_is_decided(both: Both) -> None:
     assert both.run("admit", ask("a")) == ["rebuilding"]
     assert both.run("settle", end("a")) == ["rebuilding"]
     assert both.run("release", {"attempt": "a"}) == ["rebuilding"]
+    assert both.run("correct", {"attempt": "a", "amount": 1}) == ["rebuilding"]
 
 
 LIMITS = {"run:1": 900, "all/hour": 700}
@@ -356,7 +392,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.both = Both(redis_url)
         self.both.client.flushdb()
-        self.both.client.set("{goblin}:generation", "1")
+        begin(self.both.client)
         self.both.move(0)
         self.number = 0
         self.open: dict[str, dict[str, Any]] = {}
@@ -400,6 +436,13 @@ class Machine(RuleBasedStateMachine):
         assert self.both.run("settle", answer)[0] == "settled"
         assert self.both.run("settle", answer) == ["again"]
         self.settled += chosen["amount"]
+
+    @precondition(lambda self: self.both.twin.settled)
+    @rule(data=st.data(), amount=st.sampled_from([0, 1, 90]))
+    def correct(self, data: st.DataObject, amount: int) -> None:
+        attempt = data.draw(st.sampled_from(sorted(self.both.twin.settled)))
+        if amount < self.both.twin.settled[attempt][0]:  # more would be more than was held
+            self.both.run("correct", {"attempt": attempt, "amount": amount})
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

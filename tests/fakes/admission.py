@@ -84,7 +84,7 @@ class Twin:
         self.breakers: dict[str, Breaker] = defaultdict(Breaker)
         self.slots: dict[str, dict[str, int]] = defaultdict(dict)
         self.records: dict[str, dict[str, Any]] = {}
-        self.settled: set[str] = set()
+        self.settled: dict[str, tuple[int, list[str]]] = {}  # for what, and the budgets that paid
 
     def run(self, verb: str, value: dict[str, Any], now: int) -> Answer:
         return getattr(self, verb)(value, now)  # type: ignore[no-any-return]
@@ -129,10 +129,13 @@ class Twin:
         for name, limit, ends in _lines(ask, one, now):
             known = self.budgets.get(name, Budget())
             wait = ends - now if ends else -1
+            what = f"{name} {limit} {known.spent} {known.held}"
+            if amount > limit:
+                return ["too_dear", -1, what]
             if known.spent + amount > limit:
-                return ["budget", wait, name]
-            if found is None and known.spent + known.held + amount > limit:
-                found = ["held", wait, name]
+                found = found if found and found[0] == "budget" else ["budget", wait, what]
+            elif found is None and known.spent + known.held + amount > limit:
+                found = ["held", wait, what]
         return found
 
     def _scopes(self, one: dict[str, Any], now: int, span: int) -> list[tuple[str, dict[str, Any]]]:
@@ -176,7 +179,7 @@ class Twin:
             "at": now, "one": one, "is_probe": is_probe, "budgets": names, "scopes": scopes, "span": ask["span"],
             "generations": [self.breakers[name].generation for name in (one["provider"], one["candidate"])],
         }  # fmt: skip
-        self.settled.discard(attempt)
+        self.settled.pop(attempt, None)
         return is_probe
 
     # settle, release
@@ -192,7 +195,7 @@ class Twin:
                 return ["counted"]
             for name in ask["budgets"]:
                 self.budgets.setdefault(name, Budget()).spent += ask["amount"]
-            self.settled.add(attempt)
+            self.settled[attempt] = ask["amount"], ask["budgets"]
             return ["added"]
         record = self.records[attempt]
         reserved = record["one"]["tokens"]
@@ -206,6 +209,21 @@ class Twin:
                 if tpm:
                     window.token_tat += (ask["input"] + ask["output"] - reserved) * record["span"] / tpm
         return ["settled", *self._give_back(attempt, ask["amount"])]
+
+    def correct(self, ask: dict[str, Any], now: int) -> Answer:
+        attempt = ask["attempt"]
+        if self.generation is None:
+            return ["rebuilding"]
+        if attempt in self.records:
+            self._give_back(attempt, ask["amount"])
+            return ["settled"]
+        if attempt not in self.settled:
+            return ["unknown"]
+        before, names = self.settled[attempt]
+        for name in names:
+            self.budgets[name].spent += ask["amount"] - before
+        self.settled[attempt] = ask["amount"], names
+        return ["corrected"]
 
     def release(self, ask: dict[str, Any], now: int) -> Answer:
         attempt = ask["attempt"]
@@ -240,7 +258,7 @@ class Twin:
                 alerts += [name] if known.alerted != known.limit else []
                 known.alerted = known.limit
         self.slots[record["one"]["provider"]].pop(attempt, None)
-        self.settled.add(attempt)
+        self.settled[attempt] = amount, record["budgets"]
         return alerts
 
     # judge

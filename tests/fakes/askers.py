@@ -15,8 +15,10 @@ from ledger.holds import Outdated
 from ledger.runs import NewRun, NewStep
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, StepStatus
-from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used, as_values
+from routing.admission import Admission, Admitted, Used
+from routing.ask import Ask, Place, Rate, as_values
 from routing.budget import Budget, read
+from routing.refusal import Reason, Refused
 from routing.script import Scripts
 from tests.fakes.asks import CLOCK
 

@@ -7,13 +7,18 @@ import redis
 
 from goblin import kv
 from routing import budget
-from routing.script import Scripts
+from routing.script import PREFIX, Scripts, server_of
 from tests.fakes.admission import Twin
 
 CLOCK = 'local function now_ms() return tonumber(redis.call("GET", KEYS[1] .. ":clock")) end'
 DAY_MS = 86_400_000
 NOON = (time.time_ns() // 1_000_000 // DAY_MS + 1) * DAY_MS + DAY_MS // 2  # tomorrow's, so that Redis forgets nothing
 SPAN = 60_500
+
+
+def begin(client: redis.Redis, prefix: str = PREFIX) -> None:
+    """Empty counters of the generation "1", as a rebuild leaves them."""
+    client.mset({f"{prefix}:generation": "1", f"{prefix}:server": server_of(client)})
 
 
 def place(candidate: str = "near/small", amount: int = 100, **fields: Any) -> dict[str, Any]:
@@ -72,12 +77,12 @@ def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fi
 class Both:
     """The scripts and their twin at one time that stands still until it is moved."""
 
-    def __init__(self, redis_url: str, prefix: str = "{goblin}") -> None:
+    def __init__(self, redis_url: str, prefix: str = PREFIX) -> None:
         self.client: redis.Redis = kv.connect(redis_url)
         self.scripts = Scripts(self.client, prefix=prefix, clock=CLOCK)
         self.twin = Twin()
         self.now = NOON
-        self.client.set(f"{prefix}:generation", "1")
+        begin(self.client, prefix)
         self.move(0)
 
     def move(self, ms: int) -> None:

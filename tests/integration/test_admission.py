@@ -14,6 +14,7 @@ SIMS = (
     Sim("slots", (NAP,), options={"concurrency": 2}),
     Sim("rpm", options={"rpm": 30}),
     Sim("dear", ("sim-instant+tokens=50",), options={"budget_daily": 0.001}),
+    Sim("dearest", options={"budget_daily": 0.000001}),
     Sim("flaky", ("sim-instant+flaky=1",)),
     Sim("plain"),
 )
@@ -64,6 +65,15 @@ def test_a_budget_is_not_passed_by_calls_made_at_once(place: World) -> None:
     assert place.sim_get("invoice")["names"]["dear"]["nanousd"] <= 1_000_000
 
 
+def test_nobody_waits_for_a_budget_that_is_too_small_for_the_call_even_when_it_begins_anew(place: World) -> None:
+    run = place.submit(place.plan("chat@dearest: hello"), on_budget="wait")
+    assert place.finished(run).status == "failed"
+    row = place.one("select error from steps where run_id = %s", run)
+    assert row is not None
+    assert row.error["type"] == "budget_exhausted"
+    assert "is larger than the whole budget provider:dearest/day of 0.000001 USD" in row.error["message"]
+
+
 def test_a_run_has_a_budget_of_its_own(place: World) -> None:
     poor = place.submit(place.plan("chat@plain: hello"), budget_usd="0.000000010")
     assert place.finished(poor).status == "failed"
@@ -78,4 +88,4 @@ def test_a_run_has_a_budget_of_its_own(place: World) -> None:
 def test_one_failure_is_asked_again_and_nothing_is_held_at_the_end(place: World) -> None:
     run = place.submit(place.plan("chat@flaky: hello"))
     assert place.finished(run).status == "succeeded"
-    place.until(lambda: not [key for key in place.redis.keys("*:hold:*") if place.redis.get(key) != "settled"])
+    place.until(lambda: not any(place.redis.zcard(key) for key in place.redis.keys("*:holds")))

@@ -2,7 +2,9 @@
 
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,21 +12,24 @@ import redis
 
 from goblin import kv
 from goblin.clock import new_id
-from goblin.errors import Unavailable
+from goblin.errors import LeaseLost, Unavailable
 from ledger import attempts, holds, keys, runs
 from ledger.attempts import Charge, Ending
 from ledger.holds import Outdated
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, StepStatus
 from routing import budget
-from routing.admission import SPAN_MS, Admission, Admitted, Ask, Rate, Refused, Used
+from routing.admission import Admission, Admitted, Used
+from routing.ask import SPAN_MS, Ask, Rate
 from routing.budget import Budget
 from routing.rebuild import Rebuild
+from routing.refusal import Refused
 from routing.script import Scripts
 from tests.fakes.askers import call_all, claim_of, place, together
 from tests.fakes.asks import NOON
 from tests.fakes.racing import begin, until, until_waiting
 from tests.fakes.runs import accept, one, request
+from tests.processes import Processes, ValkeyContainer
 
 LARGE = 10**9
 
@@ -192,6 +197,45 @@ def test_a_redis_that_was_started_anew_is_not_believed(gate: Admission, rebuild:
     assert getattr(rebuild.go(), "is_rebuilt", False)
     assert gate.generation() not in (None, before)
     assert not list(client.scan_iter(gate.scripts.root(before or "") + "*"))
+
+
+def test_what_comes_back_from_disk_is_not_believed_for_a_moment(
+    processes: Processes, tmp_path: Path, ledger: Ledger
+) -> None:
+    valkey = ValkeyContainer(processes, tmp_path, durable=True)
+    try:
+        valkey.ready()
+        gates = [Admission(Scripts(kv.connect(valkey.celeryconfig["url"]))) for _ in range(2)]
+        rebuild = Rebuild(ledger, gates[0].scripts)
+        rebuild.go()
+        assert isinstance(gates[0].admit(Ask(new_id(), (place(),))), Admitted)
+        valkey.kill("SIGKILL")
+        valkey.restart()
+        assert gates[0].generation() is not None
+        assert [gate.admit(Ask(new_id(), (place(),))) for gate in gates] == [Refused(())] * 2
+        rebuild.go()
+        assert all(isinstance(gate.admit(Ask(new_id(), (place(),))), Admitted) for gate in gates)
+    finally:
+        valkey.teardown()
+
+
+@pytest.mark.parametrize("is_counted_before", [True, False])
+def test_what_a_late_worker_really_spent_reaches_the_counters(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID, is_counted_before: bool
+) -> None:
+    run = runs.submit(ledger, request("chat: a", key_id=key)).id
+    late = ask(gate, *above(run, key))
+    attempts.open_attempt(ledger, replace(claim_of(late, run), lease=-1))
+    attempts.abandon(ledger, calm=0, limit=10)
+    if is_counted_before:
+        assert rebuild.reconcile() == (1, 0)
+        assert counted(gate, run)["run"] == (late.place.hold, 0)
+    with pytest.raises(LeaseLost) as lost:
+        settle(ledger, late, 60, key)
+    gate.correct(late.attempt, lost.value.details["charged"])
+    assert rebuild.reconcile() == (0, 0)
+    assert counted(gate, run)["run"] == (60, 0)
+    assert set(counted(gate, run).values()) == {(60, 0)}
 
 
 def test_a_hold_whose_call_has_ended_is_settled_by_the_ledger(

@@ -1,9 +1,15 @@
 -- What an admitted attempt holds: a record hold:<attempt>, a place in the index `holds` (score: admitted at, ms), and
--- `held` in every budget that the record names (part money). A settled one leaves the word "settled" behind for a while.
+-- `held` in every budget that the record names (part money). A settled one leaves "settled <amount> <budget> <budget> …"
+-- behind for a while.
 local MEMORY = 600000 -- ms; longer than any second settling of the same attempt may come late
 
-local function close_hold(root, attempt)
-  redis.call("SET", root .. "hold:" .. attempt, "settled", "PX", MEMORY)
+local function is_settled(held)
+  return string.sub(held, 1, 7) == "settled"
+end
+
+local function close_hold(root, attempt, amount, budgets)
+  local left = "settled " .. whole(amount) .. " " .. table.concat(budgets, " ")
+  redis.call("SET", root .. "hold:" .. attempt, left, "PX", MEMORY)
   redis.call("ZREM", root .. "holds", attempt)
 end
 
@@ -26,6 +32,6 @@ local function give_back(root, attempt, record, amount)
   end
   write_money(root, lines)
   if record.has_slot then redis.call("ZREM", root .. "slots:" .. record.provider, attempt) end
-  close_hold(root, attempt)
+  close_hold(root, attempt, amount, record.budgets)
   return alerts
 end

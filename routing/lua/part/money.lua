@@ -9,7 +9,7 @@ local function read_money(root, names)
   local found = redis.call("HMGET", root .. "money", unpack(names))
   for place, text in ipairs(found) do
     if text then
-      local spent, held, limit, alerted = string.match(text, "^(%S+) (%S+) (%S+) (%S+)$")
+      local spent, held, limit, alerted = string.match(text, "(%S+) (%S+) (%S+) (%S+)")
       found[place] = {
         spent = tonumber(spent), held = tonumber(held), limit = tonumber(limit), alerted = tonumber(alerted),
       }
@@ -27,25 +27,25 @@ local function write_money(root, lines)
   if #lines == 0 then return end
   for place = 2, #lines, 2 do
     local one = lines[place]
-    lines[place] = whole(one.spent) .. " " .. whole(one.held) .. " " .. whole(one.limit) .. " " .. whole(one.alerted)
+    lines[place] = string.format("%d %d %d %d", one.spent, one.held, one.limit, one.alerted)
   end
   redis.call("HSET", root .. "money", unpack(lines))
 end
 
 -- A counter that is used: `ends` of its window (Unix ms, 0 = never), `idle` ms after which it may be forgotten (0 = never)
 local function keep_money(root, name, now, ends, idle, is_new)
+  local kind, before = root .. "budgets", now - KEPT
   if idle > 0 then
-    redis.call("ZADD", root .. "idle", now + idle, name)
+    kind, before = root .. "idle", now
+    redis.call("ZADD", kind, now + idle, name)
   elseif is_new then
-    redis.call("ZADD", root .. "budgets", ends > 0 and ends or "+inf", name)
+    redis.call("ZADD", kind, ends > 0 and ends or "+inf", name)
   end
   if not is_new then return end
-  -- whoever adds one forgets some: the hash stays as large as what is in use
-  for kind, before in pairs({budgets = now - KEPT, idle = now}) do
-    local over = redis.call("ZRANGEBYSCORE", root .. kind, "-inf", before, "LIMIT", 0, 10)
-    if #over > 0 then
-      redis.call("HDEL", root .. "money", unpack(over))
-      redis.call("ZREM", root .. kind, unpack(over))
-    end
+  -- whoever adds one forgets some of its kind: the hash stays as large as what is in use
+  local over = redis.call("ZRANGEBYSCORE", kind, "-inf", before, "LIMIT", 0, 10)
+  if #over > 0 then
+    redis.call("HDEL", root .. "money", unpack(over))
+    redis.call("ZREM", kind, unpack(over))
   end
 end

@@ -1,4 +1,5 @@
--- What one scope (a provider, or a candidate whose vendor told its limits) sent in the last `span` ms.
+-- What one scope (a provider, or a candidate whose vendor told its limits) sent in the last `span` ms. Changes to the
+-- newest bucket are kept in the table until `save_window`.
 -- Hash: tail and last (oldest and newest bucket), requests and tokens (sums), r<bucket> and t<bucket>,
 -- request_tat and token_tat (when the pace would be even again, ms).
 -- A bucket counts until all of it is older than the span, so the sum is never too low. At most span/GRAIN + 2 buckets.
@@ -6,9 +7,11 @@ local GRAIN = 250
 
 local function open_window(key, now, span)
   local bucket = math.floor(now / GRAIN)
-  local known = redis.call("HMGET", key, "tail", "last", "requests", "tokens", "request_tat", "token_tat")
+  local known = redis.call("HMGET", key, "tail", "last", "requests", "tokens", "request_tat", "token_tat",
+    "r" .. bucket, "t" .. bucket)
   local window = {
     key = key, now = now, span = span, is_new = not known[1],
+    newest = bucket, newest_requests = tonumber(known[7]) or 0, newest_tokens = tonumber(known[8]) or 0,
     tail = tonumber(known[1]) or bucket, last = tonumber(known[2]) or bucket,
     requests = tonumber(known[3]) or 0, tokens = tonumber(known[4]) or 0,
     request_tat = tonumber(known[5]) or 0, token_tat = tonumber(known[6]) or 0,
@@ -38,7 +41,8 @@ end
 local function save_window(window)
   redis.call("HSET", window.key, "tail", window.tail, "last", window.bucket,
     "requests", window.requests, "tokens", window.tokens,
-    "request_tat", window.request_tat, "token_tat", window.token_tat)
+    "request_tat", window.request_tat, "token_tat", window.token_tat,
+    "r" .. window.newest, window.newest_requests, "t" .. window.newest, window.newest_tokens)
   if window.bucket ~= window.last or window.is_new then redis.call("PEXPIRE", window.key, 2 * window.span) end
 end
 
@@ -86,8 +90,12 @@ end
 -- Add to a bucket (or take from one that still counts); nothing for one that has left.
 local function count(window, bucket, requests, tokens)
   if bucket < window.tail then return end
-  if requests ~= 0 then redis.call("HINCRBY", window.key, "r" .. bucket, requests) end
-  if tokens ~= 0 then redis.call("HINCRBY", window.key, "t" .. bucket, tokens) end
+  if bucket == window.newest then
+    window.newest_requests, window.newest_tokens = window.newest_requests + requests, window.newest_tokens + tokens
+  else
+    if requests ~= 0 then redis.call("HINCRBY", window.key, "r" .. bucket, requests) end
+    if tokens ~= 0 then redis.call("HINCRBY", window.key, "t" .. bucket, tokens) end
+  end
   window.requests = window.requests + requests
   window.tokens = window.tokens + tokens
 end

@@ -17,10 +17,13 @@ from providers.errors import (
     Throttled,
     Unreachable,
 )
-from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused
+from routing.admission import Admission, Admitted
+from routing.ask import Ask, Place, Rate
 from routing.breaker import REST_OF_FAULT_MS, REST_OF_KEY_MS, REST_OF_THROTTLE_MS, Knobs, Told, Verdict, seen
 from routing.health import Health
-from routing.script import PREFIX, Scripts
+from routing.refusal import Reason, Refused
+from routing.script import Scripts
+from tests.fakes.asks import begin
 
 FAULT = Unreachable("no connection")
 KNOBS = Knobs()
@@ -29,7 +32,7 @@ REST_S, OF_KEY_S = KNOBS.rest_base_ms / 1000, REST_OF_KEY_MS / 1000
 
 @pytest.fixture
 def admission(client: redis.Redis) -> Admission:
-    client.set(f"{PREFIX}:generation", "1")  # as a rebuild leaves it
+    begin(client)
     return Admission(Scripts(client))
 
 

@@ -13,7 +13,9 @@ from goblin.clock import new_id
 from goblin.settings import load
 from ledger import attempts, holds, marks
 from ledger.session import Ledger
-from routing.admission import Admission, Admitted, Ask, Place, Rate, Refused
+from routing.admission import Admission, Admitted
+from routing.ask import Ask, Place, Rate
+from routing.refusal import Refused
 from routing.script import Scripts
 from scheduler.beat import EVERY, app
 from scheduler.recover import MARKER

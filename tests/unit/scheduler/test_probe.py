@@ -14,10 +14,13 @@ from ledger import marks
 from ledger.session import Ledger
 from providers.errors import BadCredentials, Unreachable
 from providers.provider import Model, Provider
-from routing.admission import Admission, Admitted, Ask, Place, Rate, Reason, Refused, Used
+from routing.admission import Admission, Admitted, Used
+from routing.ask import Ask, Place, Rate
 from routing.breaker import Knobs, seen
-from routing.script import PREFIX, Scripts
+from routing.refusal import Reason, Refused
+from routing.script import Scripts
 from scheduler.probe import Probe
+from tests.fakes.asks import begin
 from tests.fakes.vendor import Connection, Vendor, provider
 
 LIST = json.dumps({"object": "list", "data": [{"id": "small"}]}).encode()
@@ -69,7 +72,7 @@ class Fleet:
 @pytest.fixture
 def place(database_url: str, redis_url: str) -> Iterator[Fleet]:
     ledger, client = Ledger(database_url), kv.connect(redis_url)
-    client.set(f"{PREFIX}:generation", "1")  # as a rebuild leaves it
+    begin(client)
     yield Fleet(ledger, client)
     client.close()
     ledger.close()

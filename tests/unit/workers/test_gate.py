@@ -13,11 +13,14 @@ from goblin.clock import new_id
 from goblin.settings import Settings, load
 from ledger.attempts import Charge, Look
 from providers.errors import BadCredentials
-from routing.admission import CANDIDATES, REBUILDING_MS, Admission, Place, Rate, Reason, Refused, Short
+from routing.admission import Admission
+from routing.ask import CANDIDATES, Place, Rate
 from routing.candidate import Candidate, Need
+from routing.refusal import OF_MONEY, REBUILDING_MS, Reason, Refused, Short
 from routing.route import Route
 from routing.score import Measure, Ranked
 from routing.script import PREFIX, Scripts
+from tests.fakes.asks import begin
 from tests.fakes.offers import candidate, need
 from workers.gate import REBUILDING, Gate, Pass, budget_room, rooms
 
@@ -31,13 +34,12 @@ budget_hourly = 0.002
 """
 RUN, KEY = new_id(), new_id()
 UNMEASURED = Measure(1, 1, 50)
-OF_BUDGET = {Reason.BUDGET, Reason.HELD}
 
 
 def short(reason: Reason, wait_ms: int | None = None, provider: str = "sim") -> Short:
     name = f"{provider}/small"
     place = Place(provider, name, 0, 10, Rate(), 1_000)
-    return Short(place, reason, wait_ms, "all/hour@1767225600" if reason in OF_BUDGET else name)
+    return Short(place, reason, wait_ms, "all/hour@1767225600" if reason in OF_MONEY else name)
 
 
 def where(*shorts: Short, waits_for_money: bool = False) -> dict[str, int | None]:
@@ -70,9 +72,13 @@ def test_money_that_is_spent_is_waited_for_by_those_who_want_to(
     assert where(short(Reason.BUDGET, 700), waits_for_money=waits_for_money) == found
 
 
+def test_nobody_waits_for_a_window_that_can_never_pay() -> None:
+    assert where(short(Reason.TOO_DEAR), waits_for_money=True) == {}
+
+
 def test_no_reason_is_forgotten_by_these_tables() -> None:
     """Whoever adds a reason says here where it waits."""
-    assert len(Reason) == 10
+    assert len(Reason) == 11
 
 
 def test_counters_that_are_rebuilt_have_a_room_of_their_own() -> None:
@@ -101,7 +107,7 @@ def test_a_budget_s_room_is_the_one_that_its_counter_calls(gate: Gate, admission
 @pytest.fixture
 def admission(redis_url: str) -> Iterator[Admission]:
     with kv.connect(redis_url) as client:
-        client.set(f"{PREFIX}:generation", "1")  # as a rebuild leaves it
+        begin(client)
         yield Admission(Scripts(client))
 
 
@@ -162,7 +168,7 @@ def test_a_candidate_is_reached_however_far_down_the_route(gate: Gate) -> None:
 
 def test_a_refusal_names_every_candidate_of_a_long_route(gate: Gate) -> None:
     spent = [candidate(f"dear{number}/small", 1_000_000.0) for number in range(CANDIDATES + 2)]
-    assert refused_by(ask(gate, route(*spent))) == [(Reason.BUDGET, "all/hour")] * 10
+    assert refused_by(ask(gate, route(*spent))) == [(Reason.TOO_DEAR, "all/hour")] * 10
 
 
 def test_the_worst_case_is_held_against_every_budget_above_the_call(gate: Gate, admission: Admission) -> None:
@@ -193,8 +199,25 @@ def test_a_call_that_may_cost_more_than_a_budget_is_refused_by_it(
     gate: Gate, usd_mtok: float, options: dict[str, str], budget: str
 ) -> None:
     ((reason, what),) = refused_by(ask(gate, route(candidate("sim/small", usd_mtok)), options))
-    assert reason is Reason.BUDGET
+    assert reason is Reason.TOO_DEAR
     assert what.partition(":")[0] == budget.partition(":")[0]
+
+
+def test_a_refusal_for_money_says_how_much_there_is_and_how_much_it_takes(gate: Gate) -> None:
+    dear = route(candidate("other/small", 3.0))
+    given, held = ask(gate, dear, {"budget_usd": "0.005"}), ask(gate, dear, {"budget_usd": "0.005"})
+    assert isinstance(given, Pass)
+    gate.conclude(given, Charge(2_500_000, is_measured=True, price={}), None)
+    spent, never = ask(gate, dear, {"budget_usd": "0.005"}), ask(gate, route(candidate("other/small", 600.0)))
+    told = [str(one.reasons[0]) for one in (held, spent, never) if isinstance(one, Refused)]
+    assert told == [
+        f"the budget run:{RUN} has no room for a call that may cost 0.003 USD before others end:"
+        " 0 of 0.005 USD are spent, 0.003 held",
+        f"the budget run:{RUN} has no room for a call that may cost 0.003 USD: 0.0025 of 0.005 USD are spent, 0 held",
+        "a call that may cost 0.6 USD is larger than the whole budget all/hour of 0.01 USD",
+    ]
+    assert isinstance(never, Refused)
+    assert never.as_error().slug == "budget_exhausted"
 
 
 def test_a_concluded_call_has_spent_what_it_cost_and_holds_nothing(gate: Gate, admission: Admission) -> None:

@@ -1,0 +1,143 @@
+"""Why nobody had room: a reason for each candidate, whether waiting helps, and what a caller is told. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from goblin.errors import BreakerOpen, BudgetExhausted, NoCandidate, RateLimited, Refusal, Unavailable
+from goblin.money import to_usd
+from routing.ask import Place
+
+REBUILDING_MS = 200
+
+
+class Reason(StrEnum):
+    """What was missing. All but TOO_DEAR, BUDGET and TOO_LARGE pass while others finish or minutes go by."""
+
+    TOO_DEAR = "too_dear"  # more than the whole budget
+    BUDGET = "budget"  # what is spent leaves no room, until its window ends
+    HELD = "held"  # money that calls under way may still need
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    SLOTS = "slots"
+    TOO_LARGE = "too_large"  # more tokens than the provider allows in a minute
+    COOLING = "cooling"
+    OPEN = "open"
+    PROBING = "probing"
+    RAMP = "ramp"
+
+
+OF_MONEY = frozenset({Reason.TOO_DEAR, Reason.BUDGET, Reason.HELD})
+NEVER = frozenset({Reason.TOO_DEAR, Reason.TOO_LARGE})
+_LASTING = NEVER | {Reason.BUDGET}
+_SPENT = OF_MONEY & _LASTING
+_BREAKER = frozenset({Reason.COOLING, Reason.OPEN, Reason.PROBING, Reason.RAMP})
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """A budget as it stood when it had no room. Nano-dollars."""
+
+    limit: int
+    spent: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """Why a candidate was refused. `what` is the budget's counter, the provider or the candidate; `wait_ms` None = not
+    known, or for ever."""
+
+    place: Place
+    reason: Reason
+    wait_ms: int | None
+    what: str
+    purse: Purse | None = None  # of the budget
+
+    @property
+    def name(self) -> str:
+        """`what` as people know it."""
+        return self.what.partition("@")[0]
+
+    def __str__(self) -> str:
+        wait = "" if self.wait_ms is None else f", free in {self.wait_ms / 1000:.1f} s"
+        purse = self.purse or Purse(0, 0, 0)
+        money = {"needed": self.place.hold, "limit": purse.limit, "spent": purse.spent, "held": purse.held}
+        usd = {key: _usd(amount) for key, amount in money.items()}
+        return f"{_WORDS[self.reason].format(self.name, **usd)}{wait}"
+
+
+_NO_ROOM = "the budget {} has no room for a call that may cost {needed} USD"
+_WORDS = {
+    Reason.TOO_DEAR: "a call that may cost {needed} USD is larger than the whole budget {} of {limit} USD",
+    Reason.BUDGET: f"{_NO_ROOM}: {{spent}} of {{limit}} USD are spent, {{held}} held",
+    Reason.HELD: f"{_NO_ROOM} before others end: {{spent}} of {{limit}} USD are spent, {{held}} held",
+    Reason.REQUESTS: "{} takes no more requests for now",
+    Reason.TOKENS: "{} takes no more tokens for now",
+    Reason.SLOTS: "{} has all the calls at once that it takes",
+    Reason.TOO_LARGE: "more tokens than {} takes in a minute",
+    Reason.COOLING: "{} asked to be left alone",
+    Reason.OPEN: "the breaker of {} is open",
+    Reason.PROBING: "{} is being tried out by another call",
+    Reason.RAMP: "{} is coming back slowly",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nobody had room; nothing was taken. Without reasons: the counters are being rebuilt."""
+
+    reasons: tuple[Short, ...]
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether waiting helps before a budget's window ends: calls finish, windows move on, breakers close."""
+        return not self.reasons or any(short.reason not in _LASTING for short in self.reasons)
+
+    @property
+    def retry_ms(self) -> int | None:
+        """When to ask again if no release calls earlier. None: nobody knows, wait for a release."""
+        if not self.reasons:
+            return REBUILDING_MS
+        passing = [short for short in self.reasons if short.reason not in _LASTING]
+        waits = [short.wait_ms for short in passing or self.reasons if short.wait_ms is not None]
+        return min(waits, default=None)
+
+    @property
+    def budget(self) -> str | None:
+        """The first budget that is spent, or too small."""
+        return next((short.what for short in self.reasons if short.reason in _SPENT), None)
+
+    def as_error(self) -> Refusal | Unavailable:
+        """This refusal for a caller that does not wait."""
+        after = None if self.retry_ms is None else self.retry_ms / 1000
+        if not self.reasons:
+            return Unavailable("the fleet's counters are being rebuilt", retry_after=after)
+        reasons = {short.place.candidate: str(short) for short in self.reasons}
+        message = "; ".join(dict.fromkeys(reasons.values()))
+        if not self.may_pass:
+            if self.budget is None:
+                return NoCandidate(message, reasons)
+            name = self.budget.partition("@")[0]
+            return BudgetExhausted(message, retry_after=after, budget=name, reasons=reasons)
+        kinds = {short.reason for short in self.reasons} - _LASTING
+        error = BreakerOpen if kinds <= _BREAKER else RateLimited
+        return error(message, retry_after=after, reasons=reasons)
+
+
+def shorts(places: Sequence[Place], parts: Sequence[Any]) -> tuple[Short, ...]:
+    """From the answer of the verb `admit`: reason, ms and what is short, for each place."""
+    lines = zip(places, parts[::3], parts[1::3], parts[2::3], strict=False)
+    return tuple(_short(place, Reason(why), None if ms < 0 else ms, what) for place, why, ms, what in lines)
+
+
+def _short(place: Place, reason: Reason, wait_ms: int | None, what: str) -> Short:
+    if reason not in OF_MONEY:
+        return Short(place, reason, wait_ms, what)
+    name, limit, spent, held = what.split(" ")
+    return Short(place, reason, wait_ms, name, Purse(int(limit), int(spent), int(held)))
+
+
+def _usd(amount: int) -> str:
+    return to_usd(amount).rstrip("0").rstrip(".")
