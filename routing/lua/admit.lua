@@ -94,7 +94,7 @@ end
 local function refusal_of(one)
   one.breakers = {read_breaker(one.provider), read_breaker(one.candidate)}
   for place, breaker in ipairs(one.breakers) do
-    local reason, wait = breaker_refusal(breaker, now)
+    local reason, wait = breaker_refusal(breaker, now, root)
     if reason then return reason, wait, place == 1 and one.provider or one.candidate end
   end
   one.above = budgets_above(one)

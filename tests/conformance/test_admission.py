@@ -296,6 +296,14 @@ CASES: dict[str, list[Do]] = {
         Do("release", {"attempt": "a"}, ["released"]),
         admit(admitted(after=5000, probe=True), "b"),
     ],
+    "a probe whose worker went away lets the next one try once its hold is settled": [
+        Do("judge", verdict("open"), ["near", "opened"]),
+        admit(admitted(after=5000, probe=True), "a", after=5000),
+        Do("settle", end("a", 40), ["settled"]),
+        admit(admitted(after=5000, probe=True), "b"),
+        Do("judge", verdict("good", "a"), []),
+        Do("judge", verdict("good", "b"), ["near", "closed"]),
+    ],
     "a probe that never answers lets the next one try after the longest call": [
         Do("judge", verdict("open"), ["near", "opened"]),
         admit(admitted(after=5000, probe=True), "a", after=5000),

@@ -5,6 +5,7 @@ Takes and answers what the scripts take and answer; `now` (Unix ms) is an argume
 
 import math
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,13 +64,13 @@ class Breaker:
     rate: tuple[int, int, int, int] = (0, 0, 0, 0)  # good, bad of this period, and of the one before
     learned: tuple[int, int, int] = (0, 0, 0)  # requests, tokens, until
 
-    def why_not(self, now: int) -> tuple[str, int] | None:
+    def why_not(self, now: int, held: Collection[str]) -> tuple[str, int] | None:
         if self.cool > now:
             return "cooling", self.cool - now
         if self.is_open:
             if self.until > now:
                 return "open", self.until - now
-            return ("probing", -1) if self.probe and self.probe_until > now else None
+            return ("probing", -1) if self.probe in held and self.probe_until > now else None
         step = (now - self.ramp) // RAMP_STEP
         if self.ramp and step < RAMP_STEPS and self.let >= 2**step:
             return "ramp", self.ramp + (step + 1) * RAMP_STEP - now
@@ -109,7 +110,7 @@ class Twin:
 
     def _short(self, ask: dict[str, Any], one: dict[str, Any], now: int) -> list[Any] | None:
         for name in (one["provider"], one["candidate"]):
-            if (why := self.breakers[name].why_not(now)) is not None:
+            if (why := self.breakers[name].why_not(now, self.records)) is not None:
                 return [*why, name]
         if (money := self._money(ask, one, now)) is not None:
             return money

@@ -23,12 +23,19 @@ local function ramp_step(breaker, now)
   return math.max(0, math.floor((now - breaker.ramp) / RAMP_STEP))
 end
 
+-- A probe of which nobody will tell the end is over: its worker went away and its hold was settled, or it was lost.
+local function is_probing(breaker, now, root)
+  if breaker.probe == "" or breaker.probe_until <= now then return false end
+  local held = redis.call("GET", root .. "hold:" .. breaker.probe)
+  return held and string.sub(held, 1, 1) == "{"
+end
+
 -- RETURNS nothing when a call may pass, else the reason and the ms to wait (-1: not known)
-local function breaker_refusal(breaker, now)
+local function breaker_refusal(breaker, now, root)
   if breaker.cool > now then return "cooling", breaker.cool - now end
   if breaker.is_open then
     if breaker.until_ms > now then return "open", breaker.until_ms - now end
-    if breaker.probe ~= "" and breaker.probe_until > now then return "probing", -1 end
+    if is_probing(breaker, now, root) then return "probing", -1 end
   elseif breaker.ramp > 0 then
     local step = ramp_step(breaker, now)
     if step < RAMP_STEPS and breaker.let >= 2 ^ step then
