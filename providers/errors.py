@@ -6,6 +6,7 @@
     ├── Throttled(retry_after)                                            after the delay, or elsewhere
     ├── QuotaSpent, BadCredentials                                        elsewhere; the whole key is out
     ├── UnknownModel                                                      elsewhere
+    ├── ToolsRefused                                                      elsewhere
     ├── PrefillRefused                                                    anywhere, from the beginning
     └── Rejected
         ├── BadRequest, ContentFiltered                                   nowhere
@@ -107,6 +108,14 @@ class PrefillRefused(ProviderFault):
     breaker = Breaker.IGNORE
 
 
+class ToolsRefused(ProviderFault):
+    """The model cannot be given tools; others may take them."""
+
+    slug = "tools_refused"
+    http_status = 422
+    breaker = Breaker.IGNORE
+
+
 class Rejected(ProviderFault):
     """The request itself is at fault."""
 
@@ -149,7 +158,7 @@ ANSWERED: Mapping[str, type[ProviderFault]] = MappingProxyType(
         fault.slug: fault
         for fault in (
             Overloaded, Malformed, ServerError, Throttled, QuotaSpent, BadCredentials,
-            UnknownModel, BadRequest, ContentFiltered, ContextTooLong,
+            UnknownModel, ToolsRefused, BadRequest, ContentFiltered, ContextTooLong,
         )
     }
 )  # fmt: skip

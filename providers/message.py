@@ -4,14 +4,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-Role: TypeAlias = Literal["system", "user", "assistant"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "filtered", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a tool called. `arguments` is JSON as the model wrote it; `id` is empty where there is none."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
+    """`calls` are an assistant's; `answers` is the call whose result a message of the role tool is."""
+
     role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    answers: ToolCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +66,6 @@ class Thought:
     """A piece of reasoning text; never part of the answer."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """The model wants a tool called. `arguments` is JSON as the model wrote it; `id` is empty where there is none."""
-
-    id: str
-    name: str
-    arguments: str
 
 
 @dataclass(frozen=True, slots=True)

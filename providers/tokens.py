@@ -1,10 +1,13 @@
 """Token counts before a call, without a vocabulary: estimates that lean high, because money is held for them."""
 
+import json
 import math
 import re
 import string
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from providers.message import Chat
+from providers.message import Chat, Message
 
 _LETTERS = (string.ascii_letters + string.whitespace).encode()
 _WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+")
@@ -30,4 +33,14 @@ def estimate(text: str) -> int:
 
 def estimate_chat(chat: Chat) -> int:
     """About how many input tokens a call has."""
-    return _PER_CHAT + sum(_PER_MESSAGE + estimate(message.content) for message in chat.messages)
+    return _PER_CHAT + estimate_tools(chat.tools) + sum(map(_estimate_message, chat.messages))
+
+
+def estimate_tools(tools: Sequence[Mapping[str, Any]]) -> int:
+    """About how many input tokens it takes to describe tools."""
+    return estimate(json.dumps(tools)) if tools else 0
+
+
+def _estimate_message(message: Message) -> int:
+    called = sum(estimate(call.name + call.arguments) for call in message.calls)
+    return _PER_MESSAGE + estimate(message.content) + called

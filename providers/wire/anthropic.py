@@ -1,7 +1,7 @@
 """The Messages API. Sent as version 2023-06-01, the one that takes a temperature."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from providers.errors import (
@@ -14,14 +14,14 @@ from providers.errors import (
     Throttled,
     UnknownModel,
 )
-from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, load, text, tree
 from providers.wire.openai import OpenAi
-from providers.wire.tool import Pieces, functions, schema
+from providers.wire.tool import NO_TOOLS, Pieces, arguments, functions, schema, turns
 
 VERSION = "2023-06-01"
 
@@ -34,6 +34,7 @@ RULES = (
     rule(Throttled, "rate_limit_error"),
     rule(ServerError, "api_error", "timeout_error"),
     TOO_LONG,
+    NO_TOOLS,
 )
 
 _REASONS: Mapping[str, FinishReason] = {
@@ -53,11 +54,7 @@ class Anthropic(dialect.Dialect):
         body: dict[str, Any] = {
             "model": chat.model,
             "max_tokens": chat.max_output_tokens,
-            "messages": [
-                {"role": message.role, "content": message.content}
-                for message in chat.messages
-                if message.role != "system"
-            ],
+            "messages": [_turn(turn) for turn in turns(chat.messages)],
             "stream": True,
         }
         if system := "\n\n".join(message.content for message in chat.messages if message.role == "system"):
@@ -90,6 +87,20 @@ class Anthropic(dialect.Dialect):
 
     def parse_models(self, body: bytes) -> tuple[str, ...]:
         return OpenAi().parse_models(body)
+
+
+def _turn(turn: Sequence[Message]) -> dict[str, Any]:
+    """What tools have answered is the user's to say, in one turn."""
+    (first, *_) = turn
+    if first.answers is not None:
+        results = ((message.answers.id if message.answers else "", message.content) for message in turn)
+        blocks = [{"type": "tool_result", "tool_use_id": call_id, "content": words} for call_id, words in results]
+        return {"role": "user", "content": blocks}
+    if not first.calls:
+        return {"role": first.role, "content": first.content}
+    words = [{"type": "text", "text": first.content}] if first.content else []
+    uses = [{"type": "tool_use", "id": one.id, "name": one.name, "input": arguments(one)} for one in first.calls]
+    return {"role": first.role, "content": [*words, *uses]}
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:

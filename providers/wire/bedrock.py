@@ -5,7 +5,7 @@ botocore signs and reads the binary frames; it is imported with the first call, 
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from providers.errors import (
@@ -20,14 +20,14 @@ from providers.errors import (
     Throttled,
     UnknownModel,
 )
-from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
 from providers.provider import Provider
 from providers.wire import dialect
 from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, load, text, tree
 from providers.wire.sse import LONGEST_LINE
-from providers.wire.tool import Pieces, functions, schema
+from providers.wire.tool import NO_TOOLS, Pieces, arguments, functions, schema, turns
 
 STREAM_TYPE = "application/vnd.amazon.eventstream"
 
@@ -45,6 +45,7 @@ RULES = (
     rule(Throttled, "throttlingexception"),
     rule(Overloaded, "modelnotreadyexception", "serviceunavailableexception"),
     TOO_LONG,
+    NO_TOOLS,
     rule(BadRequest, "validationexception"),
     rule(ServerError, "modelerrorexception", "modeltimeoutexception", "modelstreamerrorexception"),
 )  # fmt: skip
@@ -68,11 +69,7 @@ class Bedrock(dialect.Dialect):
         if chat.temperature is not None and dialect.takes_temperature(provider, chat):
             settings["temperature"] = chat.temperature
         body: dict[str, Any] = {
-            "messages": [
-                {"role": message.role, "content": [{"text": message.content}]}
-                for message in chat.messages
-                if message.role != "system"
-            ],
+            "messages": [_turn(turn) for turn in turns(chat.messages)],
             "inferenceConfig": settings,
         }
         if system := [{"text": message.content} for message in chat.messages if message.role == "system"]:
@@ -97,6 +94,20 @@ class Bedrock(dialect.Dialect):
         if kind:
             complaint = understand({"message": complaint.message, "type": kind}, status, headers)
         return judge(provider.name, complaint, provider.rules, RULES, _secret(provider))
+
+
+def _turn(turn: Sequence[Message]) -> dict[str, Any]:
+    """What tools have answered is the user's to say, in one turn."""
+    role = "assistant" if turn[0].role == "assistant" else "user"
+    return {"role": role, "content": [block for message in turn for block in _blocks(message)]}
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    if message.answers is not None:
+        return [{"toolResult": {"toolUseId": message.answers.id, "content": [{"text": message.content}]}}]
+    words = [{"text": message.content}] if message.content or not message.calls else []
+    uses = ({"toolUseId": call.id, "name": call.name, "input": arguments(call)} for call in message.calls)
+    return [*words, *({"toolUse": use} for use in uses)]
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:

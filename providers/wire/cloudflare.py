@@ -23,6 +23,7 @@ from providers.wire import dialect, openai
 from providers.wire.complaint import read, rule
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import entries, load, text, tree
+from providers.wire.tool import said
 
 RULES = (
     rule(QuotaSpent, "3036"),
@@ -39,7 +40,7 @@ class Cloudflare(dialect.Dialect):
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
-            "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+            "messages": [said(message) for message in chat.messages],
             ways.get("max_tokens_field", "max_tokens"): chat.max_output_tokens,
             "stream": True,
         }

@@ -13,19 +13,20 @@ from providers.errors import (
     QuotaSpent,
     ServerError,
 )
-from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import entries, load, text, tokens, tree
-from providers.wire.tool import Pieces
+from providers.wire.tool import NO_TOOLS, Pieces, said
 
 RULES = (
     rule(QuotaSpent, status=(429,), contains=("api calls / month", "per month")),
     rule(ContentFiltered, status=(498,)),
     rule(ContextTooLong, status=(400, 422), contains=("too many tokens",)),
     TOO_LONG,
+    NO_TOOLS,
 )
 
 _REASONS: Mapping[str, FinishReason] = {
@@ -43,7 +44,7 @@ class Cohere(dialect.Dialect):
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
             "model": chat.model,
-            "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+            "messages": [_said(message) for message in chat.messages],
             "max_tokens": chat.max_output_tokens,
             "stream": True,
         }
@@ -72,6 +73,14 @@ class Cohere(dialect.Dialect):
             raise Malformed("the list of models has none of the known forms")
         chatting = (row for row in map(tree, rows) if "chat" in entries(row.get("endpoints", ["chat"])))
         return tuple(name for row in chatting if (name := text(row.get("name"))))
+
+
+def _said(message: Message) -> dict[str, Any]:
+    """Words beside calls are a plan here."""
+    form = said(message)
+    if message.calls and (plan := form.pop("content")):
+        form["tool_plan"] = plan
+    return form
 
 
 class Decoder(dialect.Decoder):

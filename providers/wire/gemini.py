@@ -1,7 +1,7 @@
 """generateContent, streamed: every event is a partial answer, and there is no terminator, the stream just ends."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from providers.errors import (
@@ -16,13 +16,13 @@ from providers.errors import (
     Throttled,
     UnknownModel,
 )
-from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, ToolCall, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
-from providers.wire.tool import functions, whole
+from providers.wire.tool import NO_TOOLS, arguments, functions, turns, whole
 
 STREAM_PATH = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
 
@@ -35,6 +35,7 @@ RULES = (
     rule(UnknownModel, "not_found"),
     rule(ServerError, "internal", "deadline_exceeded"),
     TOO_LONG,
+    NO_TOOLS,
     rule(ContentFiltered, "safety", "prohibited_content"),
 )
 
@@ -55,11 +56,7 @@ class Gemini(dialect.Dialect):
         if chat.temperature is not None and dialect.takes_temperature(provider, chat):
             settings["temperature"] = chat.temperature
         body: dict[str, Any] = {
-            "contents": [
-                {"role": "model" if message.role == "assistant" else "user", "parts": [{"text": message.content}]}
-                for message in chat.messages
-                if message.role != "system"
-            ],
+            "contents": [_turn(turn) for turn in turns(chat.messages)],
             "generationConfig": settings,
         }
         if system := [{"text": message.content} for message in chat.messages if message.role == "system"]:
@@ -91,6 +88,25 @@ class Gemini(dialect.Dialect):
         )
         ids = (text(row.get("name")).removeprefix("models/") for row in chatting)
         return tuple(name for name in ids if name and "embed" not in name)
+
+
+def _turn(turn: Sequence[Message]) -> dict[str, Any]:
+    """What tools have answered is the user's to say, in one turn."""
+    role = "model" if turn[0].role == "assistant" else "user"
+    return {"role": role, "parts": [part for message in turn for part in _parts(message)]}
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    if message.answers is not None:
+        answer = {"name": message.answers.name, "response": {"result": message.content}}
+        return [{"functionResponse": {**_id(message.answers), **answer}}]
+    words = [{"text": message.content}] if message.content or not message.calls else []
+    calls = ({**_id(call), "name": call.name, "args": arguments(call)} for call in message.calls)
+    return [*words, *({"functionCall": call} for call in calls)]
+
+
+def _id(call: ToolCall) -> dict[str, str]:
+    return {"id": call.id} if call.id else {}
 
 
 class Decoder(dialect.Decoder):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.errors import BrokenStream, ContextTooLong, Malformed, Overloaded, ProviderFault, UnknownModel
-from providers.message import Chat, Event, Finish, FinishReason, Report, Thought, Usage
+from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Thought, Usage
 from providers.provider import Provider
 from providers.tokens import estimate_chat
 from providers.wire import dialect
@@ -14,12 +14,13 @@ from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 from providers.wire.sse import Lines
 from providers.wire.think import Splitter
-from providers.wire.tool import whole
+from providers.wire.tool import NO_TOOLS, arguments, whole
 
 RULES = (
     rule(UnknownModel, contains=("not found, try pulling",)),
     rule(ContextTooLong, contains=("exceeds the context", "exceeds maximum context")),
     TOO_LONG,
+    NO_TOOLS,
     rule(Overloaded, status=(502, 503)),
 )
 
@@ -37,7 +38,7 @@ class Ollama(dialect.Dialect):
             options["temperature"] = chat.temperature
         body: dict[str, Any] = {
             "model": chat.model,
-            "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+            "messages": [_said(message) for message in chat.messages],
             "stream": True,
             "options": options,
             **_thinking(provider, chat),
@@ -67,6 +68,16 @@ class Ollama(dialect.Dialect):
         chatting = (row for row in map(tree, rows) if "bert" not in text(tree(row.get("details")).get("family")))
         ids = (text(row.get("name")) or text(row.get("model")) for row in chatting)
         return tuple(name for name in ids if name and "embed" not in name)
+
+
+def _said(message: Message) -> dict[str, Any]:
+    """Calls have no ids here, and results are known by the tool's name."""
+    form: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        form["tool_calls"] = [{"function": {"name": call.name, "arguments": arguments(call)}} for call in message.calls]
+    if message.answers is not None:
+        form["tool_name"] = message.answers.name
+    return form
 
 
 def _thinking(provider: Provider, chat: Chat) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from providers.wire.complaint import TOO_LONG, Rule, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 from providers.wire.think import Splitter
-from providers.wire.tool import Pieces
+from providers.wire.tool import NO_TOOLS, Pieces, said
 
 RULES = (
     rule(
@@ -40,6 +40,7 @@ RULES = (
     rule(Throttled, "rate_limit_exceeded", "slow_down", "rate_limit_reached_error", "rate_limit_error"),
     *gateway.RULES,
     TOO_LONG,
+    NO_TOOLS,
 )  # fmt: skip
 
 _REASONS: Mapping[str, FinishReason] = {
@@ -59,7 +60,7 @@ class OpenAi(dialect.Dialect):
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
             "model": chat.model,
-            "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+            "messages": [said(message) for message in chat.messages],
             ways.get("max_tokens_field", "max_tokens"): chat.max_output_tokens,
             "stream": True,
         }
@@ -120,9 +121,7 @@ class Decoder(dialect.Decoder):
     def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(payload, out)
-        if (
-            not (self._seen or self.done) and self._stream.stray
-        ):  # a server that answers without streaming, or with a bare error
+        if self._stream.stray and not (self._seen or self.done):  # an answer that is no stream, or a bare error
             self._read(load(bytes(self._stream.stray)), "message", out)
         if not self._finished and not (self.done and self._seen):
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")

@@ -1,17 +1,29 @@
 """Tools, as dialects other than OpenAI's want them described, and calls of tools put together from their pieces."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
+from itertools import groupby
 from typing import Any
 
-from providers.errors import Malformed
-from providers.message import Chat, Event, ToolCall
+from providers.errors import Malformed, ToolsRefused
+from providers.message import Chat, Event, Message, ToolCall
+from providers.wire.complaint import rule
 from providers.wire.field import entries, text, tree
 
 MOST_CALLS = 256  # that are open at once
 LONGEST_ARGUMENTS = 2**20  # characters, of all that are open
+
+NO_TOOLS = rule(
+    ToolsRefused,
+    status=(400, 404, 422),
+    contains=(
+        "not support tool", "doesn't support tool", "not support function call", "endpoints found that support tool",
+        "tools is not supported", "tools are not supported", "tool use is not supported",
+        "tool calling is not supported",
+    ),
+)  # fmt: skip
 
 
 def functions(chat: Chat) -> Iterator[dict[str, Any]]:
@@ -24,6 +36,38 @@ def functions(chat: Chat) -> Iterator[dict[str, Any]]:
 def schema(function: Mapping[str, Any]) -> Any:
     """The parameters of a function; some vendors want a schema where a function takes none."""
     return function.get("parameters") or {"type": "object", "properties": {}}
+
+
+def said(message: Message) -> dict[str, Any]:
+    """A message in the form of chat completions."""
+    form: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        form["content"] = message.content or None
+        form["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.calls
+        ]
+    if message.answers is not None:
+        form["tool_call_id"] = message.answers.id
+    return form
+
+
+def turns(messages: Iterable[Message]) -> Iterator[tuple[Message, ...]]:
+    """Messages without the system's, one by one, but results of tools that follow each other as one turn."""
+    spoken = (message for message in messages if message.role != "system")
+    for is_result, group in groupby(spoken, key=lambda message: message.role == "tool"):
+        if is_result:
+            yield tuple(group)
+        else:
+            yield from ((message,) for message in group)
+
+
+def arguments(call: ToolCall) -> dict[str, Any]:
+    """As an object, for those who do not take the text of it; what is no object is an empty one."""
+    try:
+        return tree(json.loads(call.arguments))
+    except (ValueError, RecursionError):
+        return {}
 
 
 def whole(call_id: Any, name: Any, arguments: Any) -> ToolCall:

@@ -22,6 +22,7 @@ from providers.errors import (
     ServerError,
     Throttled,
     TimedOut,
+    ToolsRefused,
     UnknownModel,
 )
 from providers.registry import load
@@ -97,6 +98,9 @@ BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_K
         ("openai", 429, [openai(code=429)], Throttled),
         ("openai", 302, b"", Malformed),
         ("openai", 408, b"", ServerError),
+        ("openai", 404, openai(code=404, message="No endpoints found that support tool use."), ToolsRefused),
+        ("ollama", 400, {"error": "registry.ollama.ai/library/m does not support tools"}, ToolsRefused),
+        ("bedrock", 400, {"message": "This model doesn't support tool use."}, ToolsRefused),
         ("openai", 400, openai(code="400", message="litellm.AuthenticationError: no such key"), BadCredentials),
         ("openai", 400, openai(code="400", type="expired_key", message="Authentication Error"), BadCredentials),
         ("openai", 401, openai(code="401", type="token_not_found_in_db"), BadCredentials),
@@ -298,6 +302,7 @@ FACTS = {
     "bad_request": (422, Retry.NEVER, Retry.NEVER, Breaker.IGNORE),
     "content_filtered": (422, Retry.NEVER, Retry.NEVER, Breaker.IGNORE),
     "context_too_long": (422, Retry.NEVER, Retry.LARGER, Breaker.IGNORE),
+    "tools_refused": (422, Retry.NEVER, Retry.YES, Breaker.IGNORE),
 }
 
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from goblin.settings import Settings
 from providers.errors import UnknownModel
-from providers.message import Chat, Message
+from providers.message import Chat, Message, ToolCall
 from providers.provider import Model, Provider
 from providers.registry import load
 from providers.row import rows
@@ -371,3 +371,113 @@ def test_tools_are_described_as_the_dialect_wants_them(dialect: str, said: dict[
 def test_a_vendor_without_tools_is_not_asked_to_call_them() -> None:
     with pytest.raises(UnknownModel):
         ask(provider(dialect="replicate"), chat(tools=TOOLS))
+
+
+CALLS = (ToolCall("c1", "look", '{"at": "sea"}'), ToolCall("c2", "wait", "{}"))
+TOLD = (
+    Message("user", "How is it?"),
+    Message("assistant", "I look.", calls=CALLS),
+    Message("tool", "calm", answers=CALLS[0]),
+    Message("tool", "done", answers=CALLS[1]),
+)
+IN_COMPLETIONS = [
+    {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "sea"}'}},
+    {"id": "c2", "type": "function", "function": {"name": "wait", "arguments": "{}"}},
+]
+RESULTS = [
+    {"role": "tool", "content": "calm", "tool_call_id": "c1"},
+    {"role": "tool", "content": "done", "tool_call_id": "c2"},
+]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field", "later"),
+    [
+        ("openai", "messages", [{"role": "assistant", "content": "I look.", "tool_calls": IN_COMPLETIONS}, *RESULTS]),
+        ("cohere", "messages", [{"role": "assistant", "tool_plan": "I look.", "tool_calls": IN_COMPLETIONS}, *RESULTS]),
+        (
+            "ollama",
+            "messages",
+            [
+                {
+                    "role": "assistant",
+                    "content": "I look.",
+                    "tool_calls": [
+                        {"function": {"name": "look", "arguments": {"at": "sea"}}},
+                        {"function": {"name": "wait", "arguments": {}}},
+                    ],
+                },
+                {"role": "tool", "content": "calm", "tool_name": "look"},
+                {"role": "tool", "content": "done", "tool_name": "wait"},
+            ],
+        ),
+        (
+            "anthropic",
+            "messages",
+            [
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "text", "text": "I look."},
+                        {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": "sea"}},
+                        {"type": "tool_use", "id": "c2", "name": "wait", "input": {}},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": "c1", "content": "calm"},
+                        {"type": "tool_result", "tool_use_id": "c2", "content": "done"},
+                    ],
+                },
+            ],
+        ),
+        (
+            "gemini",
+            "contents",
+            [
+                {
+                    "role": "model",
+                    "parts": [
+                        {"text": "I look."},
+                        {"functionCall": {"id": "c1", "name": "look", "args": {"at": "sea"}}},
+                        {"functionCall": {"id": "c2", "name": "wait", "args": {}}},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "parts": [
+                        {"functionResponse": {"id": "c1", "name": "look", "response": {"result": "calm"}}},
+                        {"functionResponse": {"id": "c2", "name": "wait", "response": {"result": "done"}}},
+                    ],
+                },
+            ],
+        ),
+        (
+            "bedrock",
+            "messages",
+            [
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"text": "I look."},
+                        {"toolUse": {"toolUseId": "c1", "name": "look", "input": {"at": "sea"}}},
+                        {"toolUse": {"toolUseId": "c2", "name": "wait", "input": {}}},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "content": [
+                        {"toolResult": {"toolUseId": "c1", "content": [{"text": "calm"}]}},
+                        {"toolResult": {"toolUseId": "c2", "content": [{"text": "done"}]}},
+                    ],
+                },
+            ],
+        ),
+    ],
+)
+def test_calls_and_their_results_are_told_as_the_dialect_wants_them(
+    dialect: str, field: str, later: list[dict[str, Any]]
+) -> None:
+    told = body(provider(dialect=dialect), chat(messages=TOLD))[field]
+    assert told[1:] == later
