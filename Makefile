@@ -1,6 +1,7 @@
 # What developers and CI run. Needs make and Python >= 3.11 with venv; uv makes it faster when it is on PATH.
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES := 10
 INSTALL := $(shell command -v uv >/dev/null 2>&1 \
 	&& echo 'uv pip install --quiet --python $(BIN)/python' \
 	|| echo '$(BIN)/python -m pip install --quiet --disable-pip-version-check')
@@ -41,8 +42,8 @@ docs: $(VENV)/dev ## the page about providers, made from the catalog
 bench: $(VENV)/bench ## ratios against plain Celery, the SDK and DBOS
 	$(BIN)/python -m bench
 
-chaos: $(VENV)/dev ## kill whatever can be killed, for minutes
-	$(BIN)/pytest -m chaos --override-ini timeout=900 tests/chaos
+chaos: $(VENV)/dev ## kill whatever can be killed, for MINUTES=10; GOBLIN_SEED=N repeats an order of faults
+	GOBLIN_CHAOS_MINUTES=$(MINUTES) $(BIN)/pytest -s -m chaos --override-ini timeout=900 tests/chaos
 
 fuzz: $(VENV)/dev ## spoilt bytes into every decoder, for MINUTES=10
 	$(BIN)/python -m tests.conformance.fuzz --minutes $(or $(MINUTES),10)

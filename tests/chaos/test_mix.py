@@ -1,0 +1,70 @@
+"""Everything that can break breaks, again and again, under a mix of all that the language can say: nothing is lost.
+
+GOBLIN_SEED repeats the order of the faults, GOBLIN_CHAOS_MINUTES says how long they go on.
+"""
+
+import os
+import random
+import secrets
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.books import (
+    Calls,
+    check_calls,
+    check_money,
+    check_nothing_is_left,
+    check_outcomes,
+    recovery,
+    until_all_ended,
+)
+from tests.chaos.faults import Moment, do, drawn_faults, last
+from tests.chaos.town import Town, town
+from tests.chaos.traffic import Traffic
+from tests.processes import Processes
+
+SHORT_S = 90.0
+MINUTES = float(os.environ.get("GOBLIN_CHAOS_MINUTES", "10"))
+GATHER_S = 60.0
+
+
+def rage(place: Town, seed: int, seconds: float, *, longest: float, rest: float, opened: int) -> None:
+    print(f"\nGOBLIN_SEED={seed}")  # noqa: T201
+    calls, moments = Calls(place), list[Moment]()
+    faults = drawn_faults(place, random.Random(seed), longest=longest, rest=rest)
+    end, gathered = time.monotonic() + seconds, time.monotonic()
+    with Traffic(place, seed, opened=opened) as traffic:
+        place.until(lambda: len(traffic.orders) >= opened // 2, 60)
+        while time.monotonic() < end:
+            fault = next(faults)
+            moments.append(do(place, fault))
+            print(f"{moments[-1].begun:.1f} +{moments[-1].ended - moments[-1].begun:.1f} s: {fault}")  # noqa: T201
+            last(place, fault.rest)
+            if time.monotonic() > gathered + GATHER_S:
+                calls.gather()
+                gathered = time.monotonic()
+    until_all_ended(place, traffic.orders, 120)
+    told = f"{len(traffic.orders)} runs, {len(moments)} faults in {seconds:.0f} s; {recovery(place, moments)}"
+    print(told)  # noqa: T201
+    check_outcomes(place, traffic.orders)
+    print(f"{check_calls(place, moments)}; {check_money(place, calls)}")  # noqa: T201
+    check_nothing_is_left(place)
+
+
+def the_seed() -> int:
+    return int(os.environ.get("GOBLIN_SEED") or secrets.randbelow(10**6))
+
+
+@pytest.mark.timeout(600)
+def test_whatever_breaks_for_a_minute_or_two_nothing_is_lost(processes: Processes, tmp_path: Path) -> None:
+    with town(processes, tmp_path) as place:
+        rage(place, the_seed(), SHORT_S, longest=6, rest=4, opened=40)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(int(MINUTES * 60 + 900))
+def test_whatever_breaks_for_long_nothing_is_lost(processes: Processes, tmp_path: Path) -> None:
+    with town(processes, tmp_path) as place:
+        rage(place, the_seed(), MINUTES * 60, longest=30, rest=20, opened=60)
