@@ -16,8 +16,9 @@ from api.schemas import (
     Usage,
 )
 from goblin.money import to_usd
+from ledger.decisions import Decision
 from ledger.states import AttemptStatus
-from ledger.views import AttemptView, Decision, RunView, StepView, Tokens
+from ledger.views import AttemptView, RunView, StepView, Tokens
 from routing.replay import replay
 from routing.score import Ranked
 

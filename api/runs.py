@@ -26,7 +26,7 @@ from api.submit import Order, read, submit
 from goblin.errors import Conflict, NotFound, Unavailable, UsageError
 from goblin.kv import outages
 from goblin.money import to_usd
-from ledger import runs, views
+from ledger import decisions, runs, views
 from ledger.states import RunStatus, StepStatus
 from ledger.views import Place
 from workers.lease import CANCEL
@@ -104,7 +104,7 @@ def get_run(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunOut:
 @router.get("/v1/runs/{run_id}/decisions", summary="Why each step went where it went")
 def get_decisions(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunDecisions:
     views.run(house.ledger, run_id, caller.key_id)
-    return present.decisions(run_id, views.decisions(house.ledger, run_id))
+    return present.decisions(run_id, decisions.of_run(house.ledger, run_id))
 
 
 @router.post("/v1/runs/{run_id}/cancel", status_code=202, summary="Stop a run")

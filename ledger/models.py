@@ -202,6 +202,16 @@ class Entry(Table):
     )
 
 
+class Obstacle(Table):
+    """Why whole providers could not be called, as decisions name it by its fingerprint."""
+
+    __tablename__ = "obstacles"
+
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    reasons: Mapped[dict[str, Any]]
+    seen_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
 class Mark(Table):
     """A fact about the whole installation, by name."""
 

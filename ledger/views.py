@@ -109,19 +109,6 @@ class Progress:
     steps: Mapping[int, float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Why a step went where it went: one per attempt, and one (without a number) when nobody could serve it."""
-
-    idx: int
-    number: int | None
-    provider: str | None
-    model: str | None
-    status: str
-    hold_nanousd: int | None
-    decision: Mapping[str, Any]
-
-
 def run(ledger: Ledger, run_id: uuid.UUID, key_id: uuid.UUID | None) -> RunView:
     """Raises NotFound for a run that does not exist or is somebody else's: the two look alike."""
     rows = ledger.read(_RUNS.where(Run.id == run_id, _seen_by(key_id)))
@@ -193,23 +180,6 @@ def failure(ledger: Ledger, run_id: uuid.UUID) -> Mapping[str, Any] | None:
     query = select(Step.error).where(Step.run_id == run_id, Step.status == StepStatus.FAILED, Step.error.is_not(None))
     rows = ledger.read(query.order_by(Step.idx.desc()).limit(1))
     return rows[0][0] if rows else None
-
-
-def decisions(ledger: Ledger, run_id: uuid.UUID) -> list[Decision]:
-    """Every decision of a run, by step, in the order in which they were taken."""
-    calls = select(
-        Attempt.idx,
-        Attempt.number,
-        Attempt.provider,
-        Attempt.model,
-        Attempt.status,
-        Attempt.hold_nanousd,
-        Attempt.decision,
-    ).where(Attempt.run_id == run_id)
-    refusals = select(Step.idx, Step.status, Step.decision).where(Step.run_id == run_id, Step.decision.is_not(None))
-    known = [Decision(*row) for row in ledger.read(calls)]
-    known += [Decision(row.idx, None, None, None, row.status, None, row.decision) for row in ledger.read(refusals)]
-    return sorted(known, key=lambda one: (one.idx, one.number is None, one.number))
 
 
 def open_runs(ledger: Ledger) -> dict[RunStatus, int]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from goblin.errors import NoCandidate
@@ -27,11 +28,17 @@ class Route:
         """Why nobody is on this route, with every reason."""
         return NoCandidate(_summary(self.need, self.refusals), self.refusals)
 
+    @property
+    def obstacles(self) -> dict[str, str]:
+        """Why whole providers cannot be called by any step, as long as nothing is configured anew."""
+        return {who: why for who, why in self.refusals.items() if "/" not in who}
+
     def as_value(self) -> dict[str, Any]:
         """The decision as data, small because one is kept for every attempt; `routing.replay` reads it.
 
         A candidate is [provider, model, seconds to the first token, success 0..1, tokens per second, worst case in
-        nano-dollars, priority, LOCAL and REASONING added, score rounded to six places].
+        nano-dollars, priority, LOCAL and REASONING added, score rounded to six places]. The obstacles, which thousands
+        of decisions share, are only named by their fingerprint.
         """
         need = {name: value for name, value in asdict(self.need).items() if value not in (None, (), {}, False, 0)}
         return {
@@ -42,9 +49,16 @@ class Route:
             "weights": self.settings.weights.model_dump(),
             "required_bandwidth": self.settings.required_bandwidth,
             "candidates": [_row(one) for one in self.candidates],
-            "refused": dict(self.refusals),
+            "refused": {who: why for who, why in self.refusals.items() if "/" in who},
+            "obstacles": fingerprint(self.obstacles),
             "resting": dict(self.resting),
         }
+
+
+def fingerprint(obstacles: Mapping[str, str]) -> str:
+    """The same for the same reasons, in every process."""
+    lines = "\n".join(f"{who} {why}" for who, why in sorted(obstacles.items()))
+    return blake2b(lines.encode(), digest_size=12).hexdigest()
 
 
 def order(

@@ -8,6 +8,7 @@ from typing import Any
 from goblin import kv
 from goblin.errors import Unavailable
 from goblin.settings import Settings, environment
+from ledger.decisions import Obstacles
 from ledger.session import Ledger
 from providers.call import Caller
 from providers.price import FREE
@@ -33,6 +34,7 @@ from workers.wake import Waker
 class Runtime:
     settings: Settings
     ledger: Ledger
+    obstacles: Obstacles
     offers: Offers
     caller: Caller
     health: Health
@@ -94,6 +96,7 @@ def build(
     return Runtime(
         settings=settings,
         ledger=ledger,
+        obstacles=Obstacles(ledger),
         offers=offers,
         caller=caller or Caller(),
         health=health,

@@ -153,7 +153,7 @@ def _ask(runtime: Runtime, work: Work) -> Result:
             return _fail(runtime, work, way.error)
         route = runtime.router.rank(need_of(runtime, work, way))
         if not route.candidates:
-            return _fail(runtime, work, route.as_error().as_value(), route.as_value())
+            return _fail(runtime, work, route.as_error().as_value(), _decision(runtime, route))
         attempt = new_id()
         given = runtime.gate.admit(attempt, route, errand.run, work.look)
         if isinstance(given, Refused):
@@ -204,7 +204,7 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
         lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
         hold=admitted.place.hold,
         floor=Spoken(candidate.price, work.asked_tokens).cost,
-        decision={**route.as_value(), "short": _short(given.passed), "price": asdict(candidate.price)},
+        decision=_decision(runtime, route, short=_short(given.passed), price=asdict(candidate.price)),
         tokens=admitted.place.tokens,
         generation=admitted.generation,
         admitted_at=admitted.admitted_at,
@@ -214,13 +214,20 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
 def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Result:
     """Wait where there may be room later; fail where waiting cannot help or the run does not want to."""
     where = rooms(refused, waits_for_money=work.look.options.get("on_budget") == "wait")
-    decision = {**route.as_value(), "short": _short(refused.reasons)}
+    decision = _decision(runtime, route, short=_short(refused.reasons))
     if not where:
         # whoever waits for the same money will get none either
         runtime.waker.freed((budget_room(one.what) for one in refused.reasons if one.reason is Reason.BUDGET), count=50)
         return _fail(runtime, work, refused.as_error().as_value(), decision)
     after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
     return _wait(runtime, work, decision, where, refused.as_error().message, after_s)
+
+
+def _decision(runtime: Runtime, route: Route, **more: Any) -> dict[str, Any]:
+    """What is kept of a route, and of what became of it."""
+    value = route.as_value()
+    runtime.obstacles.keep(value["obstacles"], route.obstacles)
+    return {**value, **more}
 
 
 def _short(reasons: Iterable[Short]) -> dict[str, str]:

@@ -106,6 +106,13 @@ def upgrade() -> None:
         "runs_open", "runs", ["id"], unique=False, postgresql_where=sa.text("status in ('queued', 'running')")
     )
     op.create_table(
+        "obstacles",
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("reasons", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint"),
+    )
+    op.create_table(
         "steps",
         sa.Column("run_id", sa.UUID(), nullable=False),
         sa.Column("idx", sa.SmallInteger(), nullable=False),
@@ -171,6 +178,7 @@ def downgrade() -> None:
     op.drop_index("runs_of_batch", table_name="runs", postgresql_where=sa.text("batch_id is not null"))
     op.drop_index("runs_by_key", table_name="runs")
     op.drop_table("runs")
+    op.drop_table("obstacles")
     op.drop_table("marks")
     op.drop_table("keys")
     op.drop_index("entries_one_charge", table_name="entries", postgresql_where=sa.text("kind = 'charge'"))

@@ -142,6 +142,7 @@ def test_a_run_can_be_left_watched_explained_and_paid(running: Up) -> None:
     assert running.json("runs", "--limit", "1")[0]["id"] == run
     explained = running.goblin("explain", run).stdout
     assert all(f"{name}/sim-" in explained for name in ("openai", "anthropic", "gemini", "ollama"))
+    assert ": disabled" in explained  # the obstacles, which all decisions share
     assert running.json("costs", "--by", "goblin")["data"]
 
 

@@ -11,6 +11,7 @@ from goblin import kv
 from goblin.settings import RoutingSettings, Settings
 from ledger import attempts
 from ledger.attempts import Charge
+from ledger.decisions import Obstacles
 from ledger.states import RunStatus, StepStatus
 from routing.route import Route, order
 from routing.score import Measure
@@ -187,7 +188,10 @@ def test_a_decision_is_shown_with_its_terms_and_replayed(api: Any) -> None:
     offers = [(candidate("near/small", 1.0), Measure(1, 0.9, 50)), (candidate("far/large", 3.0), Measure(2, 1, 100))]
     settings = RoutingSettings()
     ranked = order(offers, need(), settings.weights, settings.required_bandwidth, ())
-    kept = {**Route(need(), tuple(ranked), {}, {}, settings).as_value(), "short": {"near/small": "no slot"}}
+    route = Route(need(), tuple(ranked), {"dear": "no key", "far/tiny": "too small"}, {}, settings)
+    kept = {**route.as_value(), "short": {"near/small": "no slot"}}
+    assert "no key" not in str(kept)
+    Obstacles(api.hand.ledger).keep(kept["obstacles"], route.obstacles)
     run = api.submit()
     for provider, model in (("near", "small"), ("far", "large")):
         attempt = claim(uuid.UUID(run), provider=provider, model=model, decision=kept)
@@ -196,6 +200,8 @@ def test_a_decision_is_shown_with_its_terms_and_replayed(api: Any) -> None:
     first, second = api.client.get(f"/v1/runs/{run}/decisions").json()["steps"][0]["decisions"]
     assert (first["reproduced"], second["reproduced"]) == (False, True)
     assert second["hold_usd"] == "0.000000900"
+    assert second["decision"]["refused"] == {"dear": "no key", "far/tiny": "too small"}
+    assert "obstacles" not in second["decision"]
     near, far = second["decision"]["candidates"]
     assert (near["provider"], near["latency"], near["success"], near["score"]) == ("near", 0.5, 0.9, 0.68)
     assert (far["model"], far["cost"], far["bandwidth"], far["worst_case_usd"]) == ("large", 0.0, 1.0, "0.004500000")
