@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import cycle, islice
 
-from providers.simulator import compose, tokens
+from providers.simulator import compose, tokens, tool
 from providers.simulator.behaviour import Behaviour, Think
 from providers.simulator.reading import Reading, read
 from providers.simulator.sheet import Model
+from providers.simulator.tool import Called, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Ask:
     window: int | None = None  # tokens; the rest of a longer prompt is dropped in silence
     framed: bool = True  # events; one JSON array otherwise
     begun: str = ""  # the assistant's words, when they end the prompt
+    tools: tuple[Tool, ...] = ()
+    is_told: bool = False  # the result of a tool ends the prompt
 
     @property
     def question(self) -> str:
@@ -34,6 +37,7 @@ class Finish(Enum):
     STOP = "stop"
     LENGTH = "length"
     FILTERED = "filtered"
+    TOOL = "tool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Reply:
     reports_usage: bool
     says_done: bool
     think_field: str = Think.CONTENT.value
+    calls: tuple[Called, ...] = ()
 
     def thought(self) -> str:
         return "".join(self.thinking) if self.shows_thinking else ""
@@ -72,39 +77,48 @@ def answer(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> Reply:
         prompt_tokens, limit = min(prompt_tokens, ask.window, model.context), model.context
     if ask.max_tokens is not None:
         limit = min(limit, ask.max_tokens)
-    thinking, text = ([], []) if behaviour.filtered else _say(ask, behaviour, model, seed)
-    cut = len(thinking) + len(text) > limit
+    thinking, text, calls = ([], [], []) if behaviour.filtered else _say(ask, behaviour, model, seed)
+    cut = len(thinking) + len(text) + sum(len(call.pieces) for call in calls) > limit
     thinking = thinking[:limit]
     text = text[: limit - len(thinking)]
+    calls = list(tool.within(calls, limit - len(thinking) - len(text)))
+    made = len(thinking) + len(text) + sum(len(call.pieces) for call in calls)
     think = behaviour.think or Think.CONTENT
     return Reply(
         thinking=tuple(thinking),
         text=tuple(text),
-        finish=_finish(behaviour, cut),
-        usage=Usage(prompt_tokens, len(thinking) + len(text), min(behaviour.cached, prompt_tokens), len(thinking)),
+        finish=_finish(behaviour, cut, bool(calls)),
+        usage=Usage(prompt_tokens, made, min(behaviour.cached, prompt_tokens), len(thinking)),
         shows_thinking=think is not Think.HIDDEN and (behaviour.think is not None or ask.shows_thinking),
         reports_usage=behaviour.usage,
         says_done=behaviour.done,
         think_field=think.value,
+        calls=tuple(calls),
     )
 
 
-def _finish(behaviour: Behaviour, cut: bool) -> Finish:
+def _finish(behaviour: Behaviour, cut: bool, calls: bool) -> Finish:
     if behaviour.filtered:
         return Finish.FILTERED
-    return Finish.LENGTH if cut or behaviour.length else Finish.STOP
+    if cut or behaviour.length:
+        return Finish.LENGTH
+    return Finish.TOOL if calls else Finish.STOP
 
 
-def _say(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> tuple[list[str], list[str]]:
+def _say(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> tuple[list[str], list[str], list[Called]]:
+    """Thinking, text, calls. Who calls says nothing else, unless the text was dictated."""
     reading = read(ask.question, f"{seed}\0{ask.model}")
     thinks = behaviour.think is not None or (model.reasoning and ask.thinking)
     thinking = tokens.split(compose.reason(reading)) if thinks else []
+    if behaviour.calls and ask.tools and not ask.is_told:
+        said = tokens.split(behaviour.say) if behaviour.say is not None else []
+        return thinking, said, tool.make(ask.tools, behaviour.calls, reading.salt[:4].hex())
     text = _text(ask.prompt, behaviour, reading)
     if behaviour.prefill == "on" and ask.begun:
         text = _rest(text, ask.begun)
     if behaviour.thinktag:
         text = tokens.split(f"<think>{compose.reason(reading)}</think>\n\n") + text
-    return thinking, text
+    return thinking, text, []
 
 
 def _rest(text: list[str], begun: str) -> list[str]:

@@ -7,16 +7,18 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
+from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
-from providers.simulator.dialect import Json, bearer, begun, encode, field, joined, messages, needed, texts
+from providers.simulator.dialect import Json, bearer, begun, described, encode, field, joined, messages, needed, texts
 from providers.simulator.door import Chat, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
 from providers.simulator.sheet import Sheet
+from providers.simulator.tool import Part
 from providers.simulator.world import House
 
-_FINISH = {Finish.STOP: "end_turn", Finish.LENGTH: "max_tokens", Finish.FILTERED: "refusal"}
+_FINISH = {Finish.STOP: "end_turn", Finish.LENGTH: "max_tokens", Finish.FILTERED: "refusal", Finish.TOOL: "tool_use"}
 _TYPE = {
     Kind.BAD_REQUEST: (400, "invalid_request_error"),
     Kind.AUTH: (401, "authentication_error"),
@@ -52,6 +54,8 @@ class AnthropicVoice:
         return _event({"type": "message_start", "message": message}) + _event({"type": "ping"})
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.part is not None:
+            return self._call(chunk.text, chunk.part)
         opened = b"" if chunk.thinking is self._thinking else self._turn(chunk.thinking)
         start = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":' % self._index
         return opened + start + _DELTA[chunk.thinking] + encode(chunk.text) + b"}}\n\n"
@@ -73,6 +77,9 @@ class AnthropicVoice:
         content: list[Json] = [{"type": "text", "text": self._reply.content()}] if self._reply.text else []
         if thought := self._reply.thought():
             content.insert(0, {"type": "thinking", "thinking": thought, "signature": _SIGNATURE})
+        content.extend(
+            {"type": "tool_use", "id": call.id, "name": call.name, "input": call.values} for call in self._reply.calls
+        )
         message = {
             **self._message(),
             "content": content,
@@ -96,6 +103,16 @@ class AnthropicVoice:
             "cache_read_input_tokens": usage.cached,
             "output_tokens": output,
         }
+
+    def _call(self, arguments: str, part: Part) -> bytes:
+        said = self._close()
+        if part.is_first:
+            self._index += 1
+            block = {"type": "tool_use", "id": part.call.id, "name": part.call.name, "input": {}}
+            said += _event({"type": "content_block_start", "index": self._index, "content_block": block})
+        delta = {"type": "input_json_delta", "partial_json": arguments}
+        said += _event({"type": "content_block_delta", "index": self._index, "delta": delta})
+        return said + (_event({"type": "content_block_stop", "index": self._index}) if part.is_last else b"")
 
     def _turn(self, thinking: bool) -> bytes:
         """Closes the open block and opens the next."""
@@ -173,13 +190,33 @@ def _read(request: Request, body: Json) -> Ask:
     thinking = field(body, "thinking", dict, {})
     return Ask(
         model=needed(body, "model", str),
-        prompt=joined([texts(body.get("system")), *(texts(message.get("content")) for message in messages(body))]),
+        prompt=joined([described(body), texts(body.get("system")), *(_texts(message) for message in messages(body))]),
+        tools=tool.offered(body.get("tools"), schema="input_schema"),
+        is_told=_is_told(messages(body)),
         begun=begun(body),
         stream=field(body, "stream", bool, False),
         max_tokens=limit,
         thinking=thinking.get("type") in ("enabled", "adaptive"),
         shows_thinking=thinking.get("display") != "omitted",
     )
+
+
+def _texts(message: Json) -> str:
+    results = (texts(block.get("content")) for block in _blocks(message) if block.get("type") == "tool_result")
+    return joined([texts(message.get("content")), *results])
+
+
+def _blocks(message: Json) -> list[Json]:
+    content = message.get("content")
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+
+
+def _is_told(spoken: list[Json]) -> bool:
+    """Whether results of tools end the conversation. Raises Refused for results of calls that nobody made."""
+    blocks = [block for message in spoken for block in _blocks(message)]
+    made = [block.get("id") for block in blocks if block.get("type") == "tool_use"]
+    tool.check(made, (block.get("tool_use_id") for block in blocks if block.get("type") == "tool_result"))
+    return any(block.get("type") == "tool_result" for block in _blocks(spoken[-1]))
 
 
 def _models(sheet: Sheet, _body: Json) -> Json:

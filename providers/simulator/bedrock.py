@@ -2,20 +2,28 @@
 
 import re
 from struct import pack
+from typing import Any
 from zlib import crc32
 
 from starlette.requests import Request
 from starlette.routing import Route
 
+from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
-from providers.simulator.dialect import Json, bearer, encode, field, joined, messages, retry_after, texts
+from providers.simulator.dialect import Json, bearer, described, encode, field, joined, messages, retry_after, texts
 from providers.simulator.door import Chat
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
+from providers.simulator.tool import Part, Tool
 from providers.simulator.world import House
 
-_FINISH = {Finish.STOP: "end_turn", Finish.LENGTH: "max_tokens", Finish.FILTERED: "content_filtered"}
+_FINISH = {
+    Finish.STOP: "end_turn",
+    Finish.LENGTH: "max_tokens",
+    Finish.FILTERED: "content_filtered",
+    Finish.TOOL: "tool_use",
+}
 _TYPE = {
     Kind.BAD_REQUEST: (400, "ValidationException"),
     Kind.AUTH: (403, "UnrecognizedClientException"),
@@ -46,6 +54,8 @@ class BedrockVoice:
         return _event("messageStart", {"role": "assistant"})
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.part is not None:
+            return self._call(chunk.text, chunk.part)
         opened = b"" if chunk.thinking is self._thinking else self._turn(chunk.thinking)
         delta = {"reasoningContent": {"text": chunk.text}} if chunk.thinking else {"text": chunk.text}
         return opened + _event("contentBlockDelta", {"contentBlockIndex": self._index, "delta": delta})
@@ -71,6 +81,8 @@ class BedrockVoice:
         content: list[Json] = [{"text": self._reply.content()}] if self._reply.text else []
         if thought := self._reply.thought():
             content.insert(0, {"reasoningContent": {"reasoningText": {"text": thought}}})
+        calls = ({"toolUseId": call.id, "name": call.name, "input": call.values} for call in self._reply.calls)
+        content.extend({"toolUse": call} for call in calls)
         return encode(
             {
                 "output": {"message": {"role": "assistant", "content": content}},
@@ -88,6 +100,16 @@ class BedrockVoice:
             "outputTokens": usage.output,
             "totalTokens": usage.input + usage.output,
         }
+
+    def _call(self, arguments: str, part: Part) -> bytes:
+        said = self._close()
+        if part.is_first:
+            self._index += 1
+            use = {"toolUseId": part.call.id, "name": part.call.name}
+            said += _event("contentBlockStart", {"contentBlockIndex": self._index, "start": {"toolUse": use}})
+        delta = {"toolUse": {"input": arguments}}
+        said += _event("contentBlockDelta", {"contentBlockIndex": self._index, "delta": delta})
+        return said + (_event("contentBlockStop", {"contentBlockIndex": self._index}) if part.is_last else b"")
 
     def _turn(self, thinking: bool) -> bytes:
         """Closes the open block; the next one opens with its first words."""
@@ -139,14 +161,32 @@ def _read(request: Request, body: Json, *, stream: bool = False) -> Ask:
     limit = field(config, "maxTokens", int)
     if limit is not None and limit < 1:
         raise Refused(Kind.BAD_REQUEST, "maxTokens: at least 1 expected")
-    said = [texts(message.get("content")) for message in messages(body)]
+    tools = field(body, "toolConfig", dict, {}).get("tools")
+    specs = [row.get("toolSpec") if isinstance(row, dict) else row for row in tools or ()]
+    said = [texts(_flat(message.get("content"))) for message in messages(body)]
     return Ask(
         model=request.path_params["model"],
-        prompt=joined([texts(body.get("system")), *said]),
+        prompt=joined([described(body, "toolConfig"), texts(body.get("system")), *said]),
+        tools=tuple(Tool(one.name, one.schema.get("json") or {}) for one in tool.offered(specs, schema="inputSchema")),
+        is_told=_is_told(messages(body)),
         stream=stream,
         max_tokens=limit,
         thinking=field(more, "thinking", dict, {}).get("type") in ("enabled", "adaptive"),
     )
+
+
+def _flat(content: Any) -> Any:
+    """Content with the words of results in their place."""
+    rows = content if isinstance(content, list) else []
+    return [block for row in rows for block in ((row.get("toolResult") or {}).get("content") or [row])]
+
+
+def _is_told(spoken: list[Json]) -> bool:
+    """Whether results of tools end the conversation. Raises Refused for results of calls that nobody made."""
+    blocks = [block for message in spoken for block in message.get("content") or ()]
+    made = [block["toolUse"].get("toolUseId") for block in blocks if "toolUse" in block]
+    tool.check(made, (block["toolResult"].get("toolUseId") for block in blocks if "toolResult" in block))
+    return any("toolResult" in block for block in spoken[-1].get("content") or ())
 
 
 def _read_stream(request: Request, body: Json) -> Ask:

@@ -7,7 +7,7 @@ A later directive wins over an earlier one, so that runtime faults can be append
 
     pace     ttft=SECONDS  speed=TOKENS_PER_SECOND (0: as fast as possible)  per=TOKENS_PER_CHUNK
     answer   tokens=N  say=BASE64URL  echo  verdict=PASS|FAIL  len  cached=N  prefill=on|refused
-             think[=reasoning|hidden]  thinktag
+             think[=reasoning|hidden]  thinktag  call=N (so many calls of the tools that were offered, if any)
     refusal  fail=STATUS  after=SECONDS  quota  auth  overloaded  context  filtered[=400]  flaky=N
     silence  reset  silent
     stream   cut=N  midfail=N  malformed=N  stall=N:SECONDS  nodone  nousage
@@ -62,6 +62,7 @@ class Behaviour:
     prefill: str | None = None
     think: Think | None = None
     thinktag: bool = False
+    calls: int = 0
     refuse: Kind | None = None
     status: int | None = None
     retry_after: float | None = None
@@ -198,6 +199,7 @@ _DIRECTIVES: Mapping[str, Callable[[str], Changes]] = {
     "prefill": _prefill,
     "think": _think,
     "thinktag": _flag("thinktag"),
+    "call": _number("calls", 1),
     "fail": _status,
     "after": _time("retry_after"),
     "quota": _refuse(Kind.QUOTA),

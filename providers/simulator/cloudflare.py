@@ -1,11 +1,13 @@
 """The cloudflare dialect: Workers AI in its own words, and the Vectorize of the same account (in vectorize.py)."""
 
+from collections.abc import Iterable
+
 from starlette.requests import Request
 from starlette.routing import Route
 
-from providers.simulator import vectorize
+from providers.simulator import tool, vectorize
 from providers.simulator.answer import Ask, Reply
-from providers.simulator.dialect import Json, bearer, encode, field, joined, messages, retry_after, texts
+from providers.simulator.dialect import Json, bearer, described, encode, field, joined, messages, retry_after, texts
 from providers.simulator.door import Chat, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.openai import suppresses_thinking
@@ -13,6 +15,7 @@ from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused
 from providers.simulator.sheet import Sheet
 from providers.simulator.tag import Tagger, tagged
+from providers.simulator.tool import Called
 from providers.simulator.world import House
 
 _CODE = {
@@ -41,6 +44,9 @@ class CloudflareVoice:
         return b""
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.part is not None:  # calls are told whole
+            called = _calls([chunk.part.call])
+            return _event({"response": "", "tool_calls": called}) if chunk.part.is_last else b""
         return _event({"response": self._tagger.say(chunk)})
 
     def closing(self) -> bytes:
@@ -51,7 +57,7 @@ class CloudflareVoice:
         return _event(failure(3000, Refused(Kind.SERVER).text()))
 
     def whole(self) -> bytes:
-        result: Json = {"response": tagged(self._reply), "tool_calls": []}
+        result: Json = {"response": tagged(self._reply), "tool_calls": _calls(self._reply.calls)}
         return encode(success({**result, "usage": self._usage()} if self._reply.reports_usage else result))
 
     def _usage(self) -> Json:
@@ -62,6 +68,10 @@ class CloudflareVoice:
             "total_tokens": usage.input + usage.output,
             "prompt_tokens_details": {"cached_tokens": usage.cached},
         }
+
+
+def _calls(calls: Iterable[Called]) -> list[Json]:
+    return [{"name": call.name, "arguments": call.values} for call in calls]
 
 
 class Cloudflare:
@@ -106,12 +116,15 @@ def _read(request: Request, body: Json) -> Ask:
         raise Refused(Kind.BAD_REQUEST, "max_tokens: at least 1 expected")
     prompt = field(body, "prompt", str)
     said = [prompt] if prompt else [texts(message.get("content")) for message in messages(body)]
+    is_told = not prompt and messages(body)[-1].get("role") == "tool"
     return Ask(
         model=request.path_params["model"],
-        prompt=joined(said),
+        prompt=joined([described(body), *said]),
         stream=field(body, "stream", bool, False),
         max_tokens=limit,
         thinking=not suppresses_thinking(body),
+        tools=tool.functions(body.get("tools")),
+        is_told=is_told,
     )
 
 

@@ -3,11 +3,13 @@
 from starlette.requests import Request
 from starlette.routing import Route
 
+from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
 from providers.simulator.dialect import (
     EmbedAsk,
     Json,
     bearer,
+    described,
     encode,
     field,
     joined,
@@ -15,17 +17,25 @@ from providers.simulator.dialect import (
     needed,
     retry_after,
     texts,
+    told_by_id,
 )
 from providers.simulator.door import Chat, Embed, Listing
 from providers.simulator.limits import Gauge
+from providers.simulator.openai import completion_calls
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused
 from providers.simulator.sheet import Sheet
+from providers.simulator.tool import Part
 from providers.simulator.world import House
 
 MOST_TEXTS = 96  # of one request for embeddings
 
-_FINISH = {Finish.STOP: "COMPLETE", Finish.LENGTH: "MAX_TOKENS", Finish.FILTERED: "ERROR_TOXIC"}
+_FINISH = {
+    Finish.STOP: "COMPLETE",
+    Finish.LENGTH: "MAX_TOKENS",
+    Finish.FILTERED: "ERROR_TOXIC",
+    Finish.TOOL: "TOOL_CALL",
+}
 _STATUS = {
     Kind.BAD_REQUEST: 400,
     Kind.AUTH: 401,
@@ -55,6 +65,10 @@ class CohereVoice:
         return _event({"id": self._id, "type": "message-start", "delta": {"message": message}})
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.part is not None:
+            return self._call(chunk.text, chunk.part)
+        if self._reply.calls and not chunk.thinking:
+            return _event({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": chunk.text}}})
         opened = b"" if chunk.thinking is self._thinking else self._turn(chunk.thinking)
         said = {"thinking" if chunk.thinking else "text": chunk.text}
         return opened + _event({"type": "content-delta", "index": self._index, "delta": {"message": {"content": said}}})
@@ -74,11 +88,11 @@ class CohereVoice:
         content: list[Json] = [{"type": "text", "text": self._reply.content()}] if self._reply.text else []
         if thought := self._reply.thought():
             content.insert(0, {"type": "thinking", "thinking": thought})
-        answer: Json = {
-            "id": self._id,
-            "finish_reason": _FINISH[self._reply.finish],
-            "message": {"role": "assistant", "content": content},
-        }
+        message: Json = {"role": "assistant", "content": content}
+        if self._reply.calls:
+            message = {"role": "assistant", "tool_calls": completion_calls(self._reply.calls)}
+            message |= {"tool_plan": self._reply.content()} if self._reply.text else {}
+        answer: Json = {"id": self._id, "finish_reason": _FINISH[self._reply.finish], "message": message}
         return encode({**answer, "usage": self._usage()} if self._reply.reports_usage else answer)
 
     def _usage(self) -> Json:
@@ -87,6 +101,19 @@ class CohereVoice:
         preamble = 67  # tokens that the vendor adds and does not bill
         real = {**counts, "input_tokens": usage.input + preamble}
         return {"billed_units": counts, "tokens": real, "cached_tokens": usage.cached}
+
+    def _call(self, arguments: str, part: Part) -> bytes:
+        said = self._close()
+        if part.is_first:
+            function = {"name": part.call.name, "arguments": ""}
+            begun = {"id": part.call.id, "type": "function", "function": function}
+            self._index += 1
+            said += self._of_call("start", begun)
+        said += self._of_call("delta", {"function": {"arguments": arguments}})
+        return said + (_event({"type": "tool-call-end", "index": self._index}) if part.is_last else b"")
+
+    def _of_call(self, what: str, call: Json) -> bytes:
+        return _event({"type": f"tool-call-{what}", "index": self._index, "delta": {"message": {"tool_calls": call}}})
 
     def _turn(self, thinking: bool) -> bytes:
         closed = self._close()
@@ -139,10 +166,12 @@ def _read(_request: Request, body: Json) -> Ask:
         raise Refused(Kind.BAD_REQUEST, "max_tokens: at least 1 expected")
     return Ask(
         model=needed(body, "model", str),
-        prompt=joined([texts(message.get("content")) for message in messages(body)]),
+        prompt=joined([described(body), *(texts(message.get("content")) for message in messages(body))]),
         stream=field(body, "stream", bool, False),
         max_tokens=limit,
         thinking=field(body, "thinking", dict, {}).get("type") != "disabled",
+        tools=tool.functions(body.get("tools")),
+        is_told=told_by_id(body),
     )
 
 

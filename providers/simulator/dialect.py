@@ -12,6 +12,7 @@ from providers.simulator.answer import Ask, Reply
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Voice
 from providers.simulator.refusal import Kind, Refused
+from providers.simulator.tool import check
 from providers.simulator.world import House
 
 Json: TypeAlias = dict[str, Any]
@@ -109,6 +110,19 @@ def begun(body: Mapping[str, Any]) -> str:
     """What the assistant has said, when that is how a conversation ends. Raises Refused."""
     last = messages(body)[-1]
     return texts(last.get("content")) if last.get("role") == "assistant" else ""
+
+
+def described(body: Mapping[str, Any], name: str = "tools") -> str:
+    """Tools as part of the prompt: vendors count them, too."""
+    return encode(body[name]).decode() if body.get(name) else ""
+
+
+def told_by_id(body: Mapping[str, Any]) -> bool:
+    """Whether the result of a tool ends the conversation. Raises Refused for results of calls that nobody made."""
+    spoken = messages(body)
+    made = [call.get("id") for message in spoken for call in message.get("tool_calls") or ()]
+    check(made, (message.get("tool_call_id") for message in spoken if message.get("role") == "tool"))
+    return bool(spoken[-1].get("role") == "tool")
 
 
 def retry_after(refused: Refused) -> dict[str, str]:

@@ -1,21 +1,24 @@
 """The gemini dialect: generateContent, its stream, batchEmbedContents, models."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import Route
 
+from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
-from providers.simulator.dialect import EmbedAsk, Json, bearer, encode, field, joined, needed, texts
+from providers.simulator.dialect import EmbedAsk, Json, bearer, described, encode, field, joined, needed, texts
 from providers.simulator.door import Chat, Embed, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
 from providers.simulator.sheet import Sheet
+from providers.simulator.tool import Called
 from providers.simulator.world import House
 
-_FINISH = {Finish.STOP: "STOP", Finish.LENGTH: "MAX_TOKENS", Finish.FILTERED: "PROHIBITED_CONTENT"}
+_FINISH = {Finish.STOP: "STOP", Finish.LENGTH: "MAX_TOKENS", Finish.FILTERED: "PROHIBITED_CONTENT", Finish.TOOL: "STOP"}
 _STATUS = {
     Kind.BAD_REQUEST: (400, "INVALID_ARGUMENT"),
     Kind.AUTH: (401, "UNAUTHENTICATED"),
@@ -50,6 +53,10 @@ class GeminiVoice:
         return b""
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.part is not None:  # calls are told whole
+            self._said += chunk.tokens
+            called = _calls([chunk.part.call])
+            return self._frame(self._answer(called, None, self._thought, self._said)) if chunk.part.is_last else b""
         part: Json = {"text": chunk.text}
         if chunk.thinking:
             self._thought += chunk.tokens
@@ -65,9 +72,10 @@ class GeminiVoice:
         return self._frame(_error(Refused(Kind.OVERLOADED), [])) + (b"" if self._ask.framed else b"]")
 
     def whole(self) -> bytes:
-        parts: list[Json] = [{"text": self._reply.content()}]
+        parts: list[Json] = [{"text": self._reply.content()}] if self._reply.text or not self._reply.calls else []
         if thought := self._reply.thought():
             parts.insert(0, {"text": thought, "thought": True})
+        parts.extend(_calls(self._reply.calls))
         return encode(self._final(parts))
 
     def _final(self, parts: list[Json]) -> Json:
@@ -103,6 +111,10 @@ class GeminiVoice:
             return b"data: " + encode(answer) + b"\r\n\r\n"
         begun, self._begun = self._begun, True
         return (b",\r\n" if begun else b"[") + encode(answer)
+
+
+def _calls(calls: Iterable[Called]) -> list[Json]:
+    return [{"functionCall": {"name": call.name, "args": call.values}} for call in calls]
 
 
 class Gemini:
@@ -164,7 +176,9 @@ def _read(request: Request, body: Json, *, stream: bool = False) -> Ask:
         raise Refused(Kind.BAD_REQUEST, "maxOutputTokens: a positive number expected")
     return Ask(
         model=request.path_params["model"],
-        prompt=joined([_texts(body.get("systemInstruction")), *map(_texts, contents)]),
+        prompt=joined([described(body), _texts(body.get("systemInstruction")), *map(_texts, contents)]),
+        tools=_tools(body),
+        is_told=_is_told(contents),
         stream=stream,
         max_tokens=limit,
         thinking=_either(thinking, "thinkingBudget", "thinking_budget") != 0,
@@ -183,7 +197,25 @@ def _either(fields: Json, camel: str, snake: str) -> Any:
 
 
 def _texts(content: Any) -> str:
-    return texts(content.get("parts")) if isinstance(content, dict) else ""
+    parts = content.get("parts") if isinstance(content, dict) else None
+    told = [encode(part["functionResponse"]).decode() for part in parts or () if "functionResponse" in part]
+    return joined([texts(parts), *told])
+
+
+def _tools(body: Json) -> tuple[tool.Tool, ...]:
+    groups = field(body, "tools", list, [])
+    rows = [row for group in groups for row in _either(group, "functionDeclarations", "function_declarations") or ()]
+    return tool.offered(
+        [{"parameters": _either(row, "parametersJsonSchema", "parameters_json_schema"), **row} for row in rows]
+    )
+
+
+def _is_told(contents: list[Json]) -> bool:
+    """Whether results of tools end the conversation. Raises Refused for results of calls that nobody made."""
+    parts = [part for content in contents for part in content.get("parts") or ()]
+    made = [part["functionCall"].get("name") for part in parts if "functionCall" in part]
+    tool.check(made, (part["functionResponse"].get("name") for part in parts if "functionResponse" in part))
+    return any("functionResponse" in part for part in contents[-1].get("parts") or ())
 
 
 def _read_embed(request: Request, body: Json) -> EmbedAsk:

@@ -4,6 +4,7 @@ It has no word for a blocked prompt: a filtered answer is an empty one. A prompt
 """
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
+from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
 from providers.simulator.dialect import (
     EmbedAsk,
     Json,
     bearer,
     begun,
+    described,
     encode,
     field,
     joined,
@@ -30,9 +33,10 @@ from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused
 from providers.simulator.sheet import Model, Sheet
+from providers.simulator.tool import Called
 from providers.simulator.world import House
 
-_FINISH = {Finish.STOP: "stop", Finish.LENGTH: "length", Finish.FILTERED: "stop"}
+_FINISH = {Finish.STOP: "stop", Finish.LENGTH: "length", Finish.FILTERED: "stop", Finish.TOOL: "stop"}
 _STATUS = {
     Kind.BAD_REQUEST: 400,
     Kind.AUTH: 401,
@@ -71,6 +75,9 @@ class OllamaVoice:
         return b""
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.part is not None:  # calls are told whole
+            message = {"role": "assistant", "content": "", "tool_calls": _calls([chunk.part.call])}
+            return encode({**self._head, "message": message, "done": False}) + b"\n" if chunk.part.is_last else b""
         return self._starts[chunk.thinking] + encode(chunk.text) + b'},"done":false}\n'
 
     def closing(self) -> bytes:
@@ -83,6 +90,8 @@ class OllamaVoice:
         message: Json = {"role": "assistant", "content": self._reply.content()}
         if thought := self._reply.thought():
             message["thinking"] = thought
+        if self._reply.calls:
+            message["tool_calls"] = _calls(self._reply.calls)
         return encode(self._final(message))
 
     def _final(self, message: Json) -> Json:
@@ -97,6 +106,10 @@ class OllamaVoice:
         usage = self._reply.usage
         counts = {"prompt_eval_count": usage.input, "eval_count": usage.output} if self._reply.reports_usage else {}
         return {**final, **durations, **counts}
+
+
+def _calls(calls: Iterable[Called]) -> list[Json]:
+    return [{"function": {"name": call.name, "arguments": call.values}} for call in calls]
 
 
 class Ollama:
@@ -133,8 +146,10 @@ def _read(_request: Request, body: Json) -> Ask:
     limit = field(options, "num_predict", int)
     return Ask(
         model=needed(body, "model", str),
-        prompt=joined([texts(message.get("content")) for message in messages(body)]),
+        prompt=joined([described(body), *(texts(message.get("content")) for message in messages(body))]),
         begun=begun(body),
+        tools=tool.functions(body.get("tools")),
+        is_told=messages(body)[-1].get("role") == "tool",
         stream=field(body, "stream", bool, True),
         max_tokens=limit if limit and limit > 0 else None,
         thinking=body.get("think") is not False,

@@ -4,17 +4,20 @@ import base64
 import math
 import struct
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import Route
 
+from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
 from providers.simulator.dialect import (
     EmbedAsk,
     Json,
     bearer,
     begun,
+    described,
     encode,
     field,
     joined,
@@ -22,15 +25,17 @@ from providers.simulator.dialect import (
     needed,
     retry_after,
     texts,
+    told_by_id,
 )
 from providers.simulator.door import Chat, Embed, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
 from providers.simulator.sheet import Sheet
+from providers.simulator.tool import Called
 from providers.simulator.world import House
 
-_FINISH = {Finish.STOP: "stop", Finish.LENGTH: "length", Finish.FILTERED: "content_filter"}
+_FINISH = {Finish.STOP: "stop", Finish.LENGTH: "length", Finish.FILTERED: "content_filter", Finish.TOOL: "tool_calls"}
 _TYPE = {
     Kind.BAD_REQUEST: (400, "invalid_request_error"),
     Kind.AUTH: (401, "invalid_request_error"),
@@ -75,6 +80,9 @@ class OpenAIVoice:
         return self._start + b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}' + self._end
 
     def piece(self, chunk: Chunk) -> bytes:
+        if chunk.part is not None:
+            called = encode({"index": 0, "delta": {"tool_calls": [_begun_call(chunk)]}, "finish_reason": None})
+            return self._start + called + self._end
         return self._delta[chunk.thinking] + encode(chunk.text) + b'},"finish_reason":null}' + self._end
 
     def closing(self) -> bytes:
@@ -87,6 +95,8 @@ class OpenAIVoice:
 
     def whole(self) -> bytes:
         message: Json = {"role": "assistant", "content": self._reply.content(), "refusal": None}
+        if self._reply.calls:
+            message |= {"content": self._reply.content() or None, "tool_calls": completion_calls(self._reply.calls)}
         if thought := self._reply.thought():
             message[self._reply.think_field] = thought
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _FINISH[self._reply.finish]}
@@ -112,6 +122,24 @@ class OpenAIVoice:
             "prompt_tokens_details": {"cached_tokens": usage.cached},
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
         }
+
+
+def _begun_call(chunk: Chunk) -> Json:
+    """The first piece of a call names it, all bring arguments."""
+    if chunk.part is None:
+        raise ValueError("a chunk that belongs to no call")
+    piece: Json = {"index": chunk.part.index, "function": {"arguments": chunk.text}}
+    if chunk.part.is_first:
+        call = chunk.part.call
+        piece |= {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": chunk.text}}
+    return piece
+
+
+def completion_calls(calls: Iterable[Called]) -> list[Json]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
 
 
 class OpenAI:
@@ -174,13 +202,15 @@ def _read(_request: Request, body: Json) -> Ask:
         raise Refused(Kind.BAD_REQUEST, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
     return Ask(
         model=needed(body, "model", str),
-        prompt=joined([texts(message.get("content")) for message in messages(body)]),
+        prompt=joined([described(body), *(texts(message.get("content")) for message in messages(body))]),
         begun=begun(body),
         stream=stream,
         max_tokens=limit,
         wants_usage=options.get("include_usage") is True,
         thinking=not suppresses_thinking(body),
         shows_thinking=body.get("reasoning_format") != "hidden",
+        tools=tool.functions(body.get("tools")),
+        is_told=told_by_id(body),
     )
 
 

@@ -5,7 +5,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -14,6 +14,7 @@ from providers.simulator.behaviour import Behaviour, Break
 from providers.simulator.line import Line
 from providers.simulator.refusal import Kind, Refused
 from providers.simulator.sheet import Model
+from providers.simulator.tool import Part, within
 
 _FLUSH = 256  # chunks that are due together are written together, at most so many
 
@@ -69,6 +70,7 @@ class Chunk:
     text: str
     tokens: int
     thinking: bool
+    part: Part | None = None  # of a call, whose arguments the text belongs to
 
 
 def tempo(behaviour: Behaviour, model: Model) -> Tempo:
@@ -153,12 +155,19 @@ async def _half(line: Line, head: Mapping[str, str], body: bytes, *, honest: boo
 
 
 def _chunks(reply: Reply, behaviour: Behaviour, limit: int) -> Iterator[Chunk]:
-    """Tokens in chunks of `per`, up to a limit; none spans a stall or the border between thinking and text."""
+    """Tokens in chunks of `per`, up to a limit; none spans a stall, or the border between thinking, text and calls."""
     thinking = reply.thinking[:limit]
     text = reply.text[: limit - len(thinking)]
     stall = behaviour.stall[0] if behaviour.stall else 0
     yield from _slices(thinking, behaviour.per, stall, thinking=True)
     yield from _slices(text, behaviour.per, stall - len(thinking), thinking=False)
+    said = len(thinking) + len(text)
+    for index, call in enumerate(within(reply.calls, limit - said)):
+        chunks = list(_slices(call.pieces, behaviour.per, stall - said, thinking=False))
+        said += len(call.pieces)
+        for number, chunk in enumerate(chunks, 1):
+            is_last = number == len(chunks) and call.is_whole and reply.calls[index].is_whole
+            yield replace(chunk, part=Part(index, reply.calls[index], is_first=number == 1, is_last=is_last))
 
 
 def _slices(tokens: Sequence[str], per: int, border: int, *, thinking: bool) -> Iterator[Chunk]:

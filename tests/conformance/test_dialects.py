@@ -1,15 +1,12 @@
 """One set of cases for every dialect: our own client against the simulator, over real HTTP."""
 
-import base64
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
 
 from goblin.errors import GoblinError
-from providers.answer import collect
 from providers.call import Caller, Control
 from providers.discover import discover, list_models
 from providers.errors import (
@@ -28,47 +25,16 @@ from providers.errors import (
     UnknownModel,
     Unreachable,
 )
-from providers.message import Chat, Event, Finish, Message, Text, Usage
+from providers.message import Event, Text, Usage
 from providers.price import FREE
-from providers.provider import Deadlines, Model, Provider
+from providers.provider import Deadlines, Provider
+from tests.conformance.ways import REASONER, WAYS, Simulator, answer, ask, owned, saying, vendor_at
 
-
-@dataclass(frozen=True)
-class Way:
-    """How a dialect is spoken to the simulator."""
-
-    path: str
-    models_path: str | None
-    auth: str = "bearer"
-    key: str = "sim-key"
-    owner: str = ""  # before the names of models
-    off: Mapping[str, Any] = field(default_factory=dict)
-
-
-WAYS = {
-    "openai": Way("/openai/v1", "/models", off={"reasoning_effort": "none"}),
-    "anthropic": Way("/anthropic", "/v1/models", "x-api-key"),
-    "gemini": Way("/gemini", "/v1beta/models", "x-goog-api-key"),
-    "ollama": Way("/ollama", "/api/tags", "bearer-optional"),
-    "cohere": Way("/cohere", "/v1/models"),
-    "replicate": Way("/replicate/v1", "/models", owner="sim/", off={"reasoning_effort": "minimal"}),
-    "bedrock": Way("/bedrock", None, "sigv4", "sim-id:sim-secret:sim-token"),
-    "cloudflare": Way("/cloudflare/client/v4/accounts/a1/ai", "/models/search", off={"reasoning_effort": "none"}),
-}
-REASONER = "sim-reasoner+ttft=0+speed=0"
 THINKS = {"reasoning_on": {"additionalModelRequestFields": {"thinking": {"type": "adaptive"}}}}
 TELLS_THE_REASON = pytest.mark.parametrize(
     "vendor", [name for name in WAYS if name not in ("replicate", "cloudflare")], indirect=True
 )
 COUNTS_THE_CACHE = ("openai", "anthropic", "gemini", "cohere", "bedrock", "cloudflare")
-PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
-
-
-class Simulator(Protocol):
-    @property
-    def url(self) -> str: ...
-
-    def last_call(self) -> dict[str, Any]: ...
 
 
 @pytest.fixture(scope="module")
@@ -80,37 +46,7 @@ def caller() -> Iterator[Caller]:
 
 @pytest.fixture(params=WAYS)
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
-    dialect: str = request.param
-    way = WAYS[dialect]
-    return Provider(
-        id=dialect,
-        name="Simulator",
-        dialect=dialect,
-        base_url=simulator.url + way.path,
-        auth=way.auth,
-        key=SecretStr(way.key),
-        models=(Model(way.owner + REASONER, reasoning=True), Model(way.owner + "sim-instant")),
-        models_path=way.models_path,
-        deadlines=PATIENT,
-        variables={"region": "us-east-1"},
-    )
-
-
-def ask(model: str, said: str = "Say something about the weather.", **wishes: Any) -> Chat:
-    messages = (Message("system", "Be brief."), Message("user", said))
-    return Chat(**{"model": model, "messages": messages, "max_output_tokens": 500, **wishes})
-
-
-def answer(caller: Caller, vendor: Provider, call: Chat) -> tuple[str, str, Finish | None, Usage | None]:
-    return collect(caller.stream(vendor, owned(vendor, call), Control()))
-
-
-def owned(vendor: Provider, call: Chat) -> Chat:
-    return replace(call, model=WAYS[vendor.dialect].owner + call.model)
-
-
-def saying(text: str) -> str:
-    return "+say=" + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return vendor_at(simulator.url, request.param)
 
 
 def test_what_is_said_comes_whole(caller: Caller, vendor: Provider) -> None:
