@@ -13,6 +13,7 @@ class Retry(Enum):
 
     NEVER = "never"
     ONCE = "once"  # once more, and only while nothing has been streamed
+    ALONE = "alone"  # after a pause, and only while nobody else is left
     LATER = "later"  # when its delay has passed or capacity is free
     LARGER = "larger"  # only a candidate with a larger context window
     YES = "yes"

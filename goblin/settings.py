@@ -120,6 +120,12 @@ class RoutingSettings(Section):
     required_bandwidth: float = Field(50, gt=0, description="output tokens per second that score full marks")
     weights: Weights = Weights()
     max_attempts: int = Field(6, ge=1, description="calls that one step may make in all")
+    outage_patience: float = Field(
+        300,
+        ge=0,
+        description="seconds after its first failed call for which a step waits for providers that fail, when no other"
+        " is left",
+    )
 
 
 class GoblinSettings(Section):

@@ -1,8 +1,8 @@
 """What a provider can do wrong. The class facts say what may follow; routing and the breakers read nothing else.
 
     ProviderFault
-    ├── Unreachable, Overloaded, BrokenStream, Malformed, ServerError     once more, then elsewhere
-    ├── TimedOut(phase)                                                   elsewhere
+    ├── Unreachable, Overloaded, BrokenStream, Malformed, ServerError     once more, then elsewhere, then after a pause
+    ├── TimedOut(phase)                                                   elsewhere, then after a pause
     ├── Throttled(retry_after)                                            after the delay, or elsewhere
     ├── QuotaSpent, BadCredentials                                        elsewhere; the whole key is out
     ├── UnknownModel                                                      elsewhere
@@ -67,6 +67,7 @@ class TimedOut(ProviderFault):
 
     slug = "timed_out"
     http_status = 504
+    same_candidate = Retry.ALONE
 
     def __init__(self, message: str, phase: Phase) -> None:
         super().__init__(message, phase=phase)

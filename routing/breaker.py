@@ -88,6 +88,7 @@ class Seen:
     reason: str = ""
     told: Told = Told()
     cool_ms: int = 0  # that the vendor asks for beside a failure
+    lock: str = ""  # what keeps the key from working, as the error's slug
 
 
 def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
@@ -97,7 +98,7 @@ def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
     reason = error.message[:200]
     match error.breaker:
         case Breaker.OPEN:
-            return Seen(Verdict.OPEN, REST_OF_KEY_MS, reason, told)
+            return Seen(Verdict.OPEN, REST_OF_KEY_MS, reason, told, lock=error.slug)
         case Breaker.COOL:
             after_ms = told.empty_ms or REST_OF_THROTTLE_MS
             return Seen(
@@ -142,6 +143,7 @@ def as_ask(
         "verdict": outcome.verdict,
         "rest_ms": outcome.rest_ms,
         "cool_ms": outcome.cool_ms,
+        "lock": outcome.lock,
         "reason": outcome.reason,
         "threshold": knobs.threshold,
         "samples": knobs.samples,

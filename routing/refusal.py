@@ -1,19 +1,20 @@
 """Why nobody had room: a reason for each candidate, whether waiting helps, and what a caller is told. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from goblin.errors import BreakerOpen, BudgetExhausted, NoCandidate, RateLimited, Refusal, Unavailable
+from goblin.errors import BreakerOpen, BudgetExhausted, GoblinError, NoCandidate, RateLimited, Unavailable
 from goblin.money import to_usd
+from providers.errors import ANSWERED
 from routing.ask import Place
 
 REBUILDING_MS = 200
 
 
 class Reason(StrEnum):
-    """What was missing. All but TOO_DEAR, BUDGET and TOO_LARGE pass while others finish or minutes go by."""
+    """What was missing. All but TOO_DEAR, BUDGET, TOO_LARGE and LOCKED pass while others finish or minutes go by."""
 
     TOO_DEAR = "too_dear"  # more than the whole budget
     BUDGET = "budget"  # what is spent leaves no room, until its window ends
@@ -24,12 +25,13 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"  # more tokens than the provider allows in a minute
     COOLING = "cooling"
     OPEN = "open"
+    LOCKED = "locked"  # its key is refused, or its account is empty
     PROBING = "probing"
     RAMP = "ramp"
 
 
 OF_MONEY = frozenset({Reason.TOO_DEAR, Reason.BUDGET, Reason.HELD})
-NEVER = frozenset({Reason.TOO_DEAR, Reason.TOO_LARGE})
+NEVER = frozenset({Reason.TOO_DEAR, Reason.TOO_LARGE, Reason.LOCKED})  # within a time that anybody would wait
 _LASTING = NEVER | {Reason.BUDGET}
 _SPENT = OF_MONEY & _LASTING
 _BREAKER = frozenset({Reason.COOLING, Reason.OPEN, Reason.PROBING, Reason.RAMP})
@@ -54,6 +56,7 @@ class Short:
     wait_ms: int | None
     what: str
     purse: Purse | None = None  # of the budget
+    lock: str = ""  # slug of the error that a key was refused with
 
     @property
     def name(self) -> str:
@@ -65,7 +68,7 @@ class Short:
         purse = self.purse or Purse(0, 0, 0)
         money = {"needed": self.place.hold, "limit": purse.limit, "spent": purse.spent, "held": purse.held}
         usd = {key: _usd(amount) for key, amount in money.items()}
-        return f"{_WORDS[self.reason].format(self.name, **usd)}{wait}"
+        return f"{_WORDS[self.reason].format(self.name, lock=self.lock, **usd)}{wait}"
 
 
 _NO_ROOM = "the budget {} has no room for a call that may cost {needed} USD"
@@ -79,6 +82,7 @@ _WORDS = {
     Reason.TOO_LARGE: "more tokens than {} takes in a minute",
     Reason.COOLING: "{} asked to be left alone",
     Reason.OPEN: "the breaker of {} is open",
+    Reason.LOCKED: "the key of {} does not work ({lock})",
     Reason.PROBING: "{} is being tried out by another call",
     Reason.RAMP: "{} is coming back slowly",
 }
@@ -109,7 +113,7 @@ class Refused:
         """The first budget that is spent, or too small."""
         return next((short.what for short in self.reasons if short.reason in _SPENT), None)
 
-    def as_error(self) -> Refusal | Unavailable:
+    def as_error(self) -> GoblinError:
         """This refusal for a caller that does not wait."""
         after = None if self.retry_ms is None else self.retry_ms / 1000
         if not self.reasons:
@@ -118,12 +122,18 @@ class Refused:
         message = "; ".join(dict.fromkeys(reasons.values()))
         if not self.may_pass:
             if self.budget is None:
-                return NoCandidate(message, reasons)
+                return self._of_key(message, reasons) or NoCandidate(message, reasons)
             name = self.budget.partition("@")[0]
             return BudgetExhausted(message, retry_after=after, budget=name, reasons=reasons)
         kinds = {short.reason for short in self.reasons} - _LASTING
         error = BreakerOpen if kinds <= _BREAKER else RateLimited
         return error(message, retry_after=after, reasons=reasons)
+
+    def _of_key(self, message: str, reasons: Mapping[str, str]) -> GoblinError | None:
+        """When keys that do not work are all that is missing."""
+        fault = ANSWERED.get(self.reasons[0].lock)
+        is_all = all(short.reason is Reason.LOCKED for short in self.reasons)
+        return fault(message, reasons=dict(reasons)) if fault and is_all else None
 
 
 def shorts(places: Sequence[Place], parts: Sequence[Any]) -> tuple[Short, ...]:
@@ -133,10 +143,14 @@ def shorts(places: Sequence[Place], parts: Sequence[Any]) -> tuple[Short, ...]:
 
 
 def _short(place: Place, reason: Reason, wait_ms: int | None, what: str) -> Short:
-    if reason not in OF_MONEY:
-        return Short(place, reason, wait_ms, what)
-    name, limit, spent, held = what.split(" ")
-    return Short(place, reason, wait_ms, name, Purse(int(limit), int(spent), int(held)))
+    name, *more = what.split(" ")
+    match reason, more:
+        case Reason.LOCKED, [lock]:
+            return Short(place, reason, wait_ms, name, lock=lock)
+        case _, [limit, spent, held]:
+            return Short(place, reason, wait_ms, name, Purse(int(limit), int(spent), int(held)))
+        case _:
+            return Short(place, reason, wait_ms, what)
 
 
 def _usd(amount: int) -> str:

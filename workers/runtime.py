@@ -16,6 +16,7 @@ from routing.admission import Admission
 from routing.breaker import Knobs
 from routing.cache import Cache
 from routing.candidate import Candidate
+from routing.failover import Bounds
 from routing.health import Health
 from routing.offers import Offers
 from routing.rebuild import Rebuild
@@ -48,9 +49,11 @@ class Runtime:
     queues: frozenset[str]
 
     @property
-    def retries(self) -> Mapping[str, int]:
-        """Per provider, how often a candidate may be asked again after a fault that allows it."""
-        return {provider.id: provider.retry_count for provider in self.offers.registry.providers.values()}
+    def bounds(self) -> Bounds:
+        """How much a step may try."""
+        routing, known = self.settings.routing, self.offers.registry.providers.values()
+        retries = {provider.id: provider.retry_count for provider in known}
+        return Bounds(routing.max_attempts, retries, routing.outage_patience)
 
     def consumes(self, provider: str) -> bool:
         return provider_queue(provider) in self.queues

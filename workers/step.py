@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from goblin.clock import new_id, now
+from goblin.clock import new_id, now, now_ms
 from goblin.errors import Breaker, GoblinError, LeaseLost, Unavailable
 from goblin.money import to_usd
 from ledger import attempts
@@ -27,14 +27,14 @@ from routing.candidate import Candidate
 from routing.failover import Failure, GiveUp, GoOn
 from routing.refusal import Reason, Refused, Short
 from routing.route import Route
-from routing.waiting import Waiter
 from workers import cached
 from workers.cached import Asker
 from workers.call import Call, Question, Spoken
 from workers.conclude import conclude_run, foreseen, last_word
-from workers.errand import Busy, Done, Errand, HandOver, Result, Stale, Wait
+from workers.errand import Busy, Done, Errand, HandOver, Result, Stale
 from workers.gate import Pass, budget_room, rooms
 from workers.runtime import Runtime
+from workers.wait import again_at, wait
 from workers.work import Work, gather, need_of, settled_around
 from workflow.outcome import NotYet, Skip, decide
 from workflow.plan import Plan, Step
@@ -113,7 +113,7 @@ def _run(runtime: Runtime, work: Work) -> Result:
             _conclude(runtime, work.errand.run, work.look, work.plan, closed)
             return _result(work.errand, closed, closed.status, work.step.goblin, answer.provider, None)
         case Seat.WAIT:
-            return _wait(runtime, work, cached.WAITS, {cached.room(request): None}, cached.WAITS["flight"])
+            return wait(runtime, work, cached.WAITS, {cached.room(request): None}, cached.WAITS["flight"])
         case _:
             return _fly(runtime, work, request, lambda: _ask(runtime, work))
 
@@ -153,11 +153,11 @@ def _ask(runtime: Runtime, work: Work) -> Result:
             return _fail(runtime, work, way.error)
         route = runtime.router.rank(need_of(runtime, work, way))
         if not route.candidates:
-            return _fail(runtime, work, route.as_error().as_value(), _decision(runtime, route))
+            return _nobody(runtime, work, way, route)
         attempt = new_id()
         given = runtime.gate.admit(attempt, route, errand.run, work.look)
         if isinstance(given, Refused):
-            return _refused(runtime, work, route, given)
+            return _refused(runtime, work, way, route, given)
         runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more
         try:
             number = attempts.open_attempt(runtime.ledger, _claim(runtime, work, route, given))
@@ -178,8 +178,7 @@ def _way(runtime: Runtime, work: Work) -> GoOn | GiveUp:
     """Where the step may go after its failures, while it has time."""
     if work.deadline is not None and now() >= work.deadline:
         return GiveUp(DeadlinePassed(f"its time was over at {work.deadline:%Y-%m-%d %H:%M:%S %Z}").as_value())
-    limit = runtime.settings.routing.max_attempts
-    return failover.after(work.failures, max_attempts=limit, retries=runtime.retries)
+    return failover.after(work.failures, runtime.bounds, now_ms())
 
 
 def _has_other(runtime: Runtime, work: Work, route: Route, candidate: Candidate) -> bool:
@@ -211,16 +210,26 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
     )
 
 
-def _refused(runtime: Runtime, work: Work, route: Route, refused: Refused) -> Result:
+def _nobody(runtime: Runtime, work: Work, way: GoOn, route: Route) -> Result:
+    """Wait for those who have failed, while one of them may be asked again; else fail."""
+    again, decision = again_at(work, way), _decision(runtime, route)
+    if not again:
+        error = failover.key_fault(work.failures) or route.as_error().as_value()
+        return _fail(runtime, work, error, decision)
+    return wait(runtime, work, decision, again, "; ".join(way.excluded.values()), min(again.values()) / 1000)
+
+
+def _refused(runtime: Runtime, work: Work, way: GoOn, route: Route, refused: Refused) -> Result:
     """Wait where there may be room later; fail where waiting cannot help or the run does not want to."""
-    where = rooms(refused, waits_for_money=work.look.options.get("on_budget") == "wait")
+    waits_for_money = work.look.options.get("on_budget") == "wait"
+    where = {**rooms(refused, waits_for_money=waits_for_money), **again_at(work, way)}
     decision = _decision(runtime, route, short=_short(refused.reasons))
     if not where:
         # whoever waits for the same money will get none either
         runtime.waker.freed((budget_room(one.what) for one in refused.reasons if one.reason is Reason.BUDGET), count=50)
         return _fail(runtime, work, refused.as_error().as_value(), decision)
     after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
-    return _wait(runtime, work, decision, where, refused.as_error().message, after_s)
+    return wait(runtime, work, decision, where, refused.as_error().message, after_s)
 
 
 def _decision(runtime: Runtime, route: Route, **more: Any) -> dict[str, Any]:
@@ -232,34 +241,6 @@ def _decision(runtime: Runtime, route: Route, **more: Any) -> dict[str, Any]:
 
 def _short(reasons: Iterable[Short]) -> dict[str, str]:
     return {short.place.candidate: str(short) for short in reasons}
-
-
-def _wait(
-    runtime: Runtime,
-    work: Work,
-    decision: Mapping[str, Any],
-    where: Mapping[str, int | None],
-    reason: str,
-    after_s: float | None = None,
-) -> Result:
-    """Wait in these rooms, after the ledger knows it."""
-    errand, options = work.errand, work.look.options
-    if not attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, decision):
-        return Stale()
-    if work.look.status is not StepStatus.WAITING:
-        told = {"step": work.step.id, "reason": reason, "estimate_s": after_s}
-        runtime.feed.emit(errand.run, ("step.waiting", told))
-    waiter = Waiter(
-        errand.run,
-        errand.idx,
-        errand.epoch,
-        key=work.look.key_id.hex if work.look.key_id else "",
-        weight=work.look.key_weight,
-        priority=options.get("priority") or 0,
-        deadline=work.deadline,
-        since_ms=max((one.probed_at_ms for one in work.failures if one.probed_at_ms is not None), default=None),
-    )
-    return Wait(waiter, where)
 
 
 def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: bool) -> Result | None:
@@ -279,8 +260,8 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
     )
     call = Call(runtime, question, candidate, attempt, number)
     ending = call.make()
-    if ending.error is not None and given.admitted.is_probe:
-        ending = replace(ending, error=failover.as_probe(ending.error, int(now().timestamp() * 1000)))
+    if ending.error is not None:
+        ending = replace(ending, error=failover.noted(ending.error, now_ms(), is_probe=given.admitted.is_probe))
     ending = replace(ending, run=foreseen(work.look, work.plan, errand.idx, ending.step))
     # LeaseLost ends this message here: whoever owns the step now goes on
     try:

@@ -7,7 +7,7 @@
 -- RETURNS {"rebuilding"}
 --      or {"admitted", place of the candidate from 0, admitted at (Unix ms), generation, 1 when it is a probe, then for
 --         each candidate before it: reason, ms to wait (-1: not known, or for ever), what is short: the provider, the
---         candidate, or a budget's counter followed by its limit, spent and held}
+--         candidate, a budget's counter followed by its limit, spent and held, or a provider followed by its lock}
 --      or {"refused", then the same for every candidate}
 -- Asked again for an attempt that holds already, it answers as before, without reasons: an answer may be lost on its way.
 local root, generation = generation_root()
@@ -95,7 +95,10 @@ local function refusal_of(one)
   one.breakers = {read_breaker(one.provider), read_breaker(one.candidate)}
   for place, breaker in ipairs(one.breakers) do
     local reason, wait = breaker_refusal(breaker, now, root)
-    if reason then return reason, wait, place == 1 and one.provider or one.candidate end
+    if reason then
+      local name = place == 1 and one.provider or one.candidate
+      return reason, wait, reason == "locked" and name .. " " .. breaker.lock or name
+    end
   end
   one.above = budgets_above(one)
   local reason, wait, short = money_refusal(one)

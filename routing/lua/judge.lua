@@ -2,7 +2,7 @@
 -- KEYS[1] prefix
 -- ARGV[1] JSON: attempt ("" = a call that was not admitted, such as a check); provider; candidate (absent: none);
 --   verdict: good | bad (a failure in the rate) | cool (leave the candidate alone for rest_ms) | open (open the whole
---   key for rest_ms) | none (says nothing); rest_ms; cool_ms (leave the candidate alone for so long, beside a verdict
+--   key for rest_ms, because of lock) | none (says nothing); rest_ms; lock; cool_ms (leave the candidate alone for so long, beside a verdict
 --   other than cool; 0 = no wish); reason; threshold (failure rate, 0..1) and samples that open;
 --   period_ms of the rate; rest_base_ms, doubled by every opening in a row up to rest_max_ms;
 --   learned_requests, learned_tokens (per minute, 0 = not told) and learned_ms that they are believed; used_requests,
@@ -32,18 +32,20 @@ local function generations_seen()
   return cjson.decode(held).generations
 end
 
-local function trip(name, breaker, rest)
+local function trip(name, breaker, verdict)
   local streak = tonumber(redis.call("HGET", breaker.key, "streak") or 0)
-  rest = rest or math.min(ask.rest_base_ms * 2 ^ streak, ask.rest_max_ms)
+  local is_of_key = verdict == "open"
+  local rest = is_of_key and ask.rest_ms or math.min(ask.rest_base_ms * 2 ^ streak, ask.rest_max_ms)
   redis.call("HDEL", breaker.key, "probe", "probe_until", "ramp", "let", "ok", "bad", "ok_before", "bad_before", "start",
-    "row")
+    "row", "lock")
+  if is_of_key then redis.call("HSET", breaker.key, "lock", ask.lock) end
   redis.call("HSET", breaker.key, "state", "open", "until", now + rest, "streak", streak + 1,
     "generation", breaker.generation + 1)
   note(name, "opened", now + rest)
 end
 
 local function close(name, breaker)
-  redis.call("HDEL", breaker.key, "until", "probe", "probe_until")
+  redis.call("HDEL", breaker.key, "until", "probe", "probe_until", "lock")
   redis.call("HSET", breaker.key, "state", "closed", "ramp", now, "let", 0, "generation", breaker.generation + 1)
   note(name, "closed")
 end
@@ -82,8 +84,8 @@ local function learn(name, breaker)
 end
 
 local function judge_closed(name, breaker, verdict)
-  if verdict == "open" then return trip(name, breaker, ask.rest_ms) end
-  if (verdict == "good" or verdict == "bad") and is_too_bad(breaker, verdict) then trip(name, breaker) end
+  if verdict == "open" then return trip(name, breaker, verdict) end
+  if (verdict == "good" or verdict == "bad") and is_too_bad(breaker, verdict) then trip(name, breaker, verdict) end
 end
 
 -- Only the probe has a say, and only once the rest is over.
@@ -92,7 +94,7 @@ local function judge_open(name, breaker, verdict)
   if verdict == "good" then
     close(name, breaker)
   elseif verdict == "bad" or verdict == "open" then
-    trip(name, breaker, verdict == "open" and ask.rest_ms or nil)
+    trip(name, breaker, verdict)
   else
     redis.call("HDEL", breaker.key, "probe", "probe_until")
   end

@@ -94,13 +94,16 @@ class Installation:
         return next((one for one in shown if one["id"] == provider and not one["ready"]), None)
 
 
+IMPATIENT = "[routing]\noutage_patience = 0"
+
+
 @pytest.fixture(scope="module")
 def installation(
     stack: Stack, processes: Processes, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
     folder: Path = tmp_path_factory.mktemp("failover")
     tastes = "\n".join(f'[goblins.{goblin}]\nproviders = ["{name}"]' for goblin, name in FAVOURITES.items())
-    with world(processes, folder, database_url, stack.redis_url, *SIMS, extra=tastes) as place:
+    with world(processes, folder, database_url, stack.redis_url, *SIMS, extra=f"{IMPATIENT}\n{tastes}") as place:
         place.start_worker()
         port = free_port()
         place.start_api(port)
@@ -154,7 +157,7 @@ def test_half_an_answer_is_withdrawn_charged_and_made_good_by_another(
 def test_a_local_one_that_says_nothing_is_left_for_another(installation: Installation) -> None:
     ran = installation.run("translate")
     assert ran.tries == [("mute", "failed", "timed_out"), ("good", "succeeded", None)]
-    assert ran.step["attempts"][0]["error"]["details"] == {"phase": "first_token"}
+    assert ran.step["attempts"][0]["error"]["details"]["phase"] == "first_token"
     assert ran.step["output"] == ANSWER
 
 

@@ -84,7 +84,7 @@ def _settings() -> str:
     favourites = {name: f'providers = ["{name}"]\n' for name in sorted({first for first, *_ in RUNS.values()})}
     goblins = {"chat": "", "hasty": "timeout = 1\n", **favourites, "outage": 'providers = ["outage"]\n'}
     tables = "\n".join(f"[goblins.{name}]\n{goblin}{more}" for name, more in goblins.items())
-    return f"[worker]\nlease = 6\n{tables}"
+    return f"[routing]\noutage_patience = 0\n[worker]\nlease = 6\n{tables}"
 
 
 @dataclass(frozen=True)

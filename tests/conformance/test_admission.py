@@ -264,7 +264,7 @@ CASES: dict[str, list[Do]] = {
     ],
     "a refused key opens at once, for every model": [
         Do("judge", verdict("open", rest_ms=9000), ["near", "opened"]),
-        admit(["refused", "open", 9000, "near"], "a", place("near/large")),
+        admit(["refused", "locked", 9000, "near bad_credentials"], "a", place("near/large")),
     ],
     "one probe at a time, then a slow return": [
         Do("judge", verdict("open"), ["near", "opened"]),

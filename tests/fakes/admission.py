@@ -62,6 +62,7 @@ class Breaker:
     start: int | None = None
     row: int = 0  # failures since the last success
     rate: tuple[int, int, int, int] = (0, 0, 0, 0)  # good, bad of this period, and of the one before
+    lock: str = ""
     learned: tuple[int, int, int] = (0, 0, 0)  # requests, tokens, until
 
     def why_not(self, now: int, held: Collection[str]) -> tuple[str, int] | None:
@@ -69,7 +70,7 @@ class Breaker:
             return "cooling", self.cool - now
         if self.is_open:
             if self.until > now:
-                return "open", self.until - now
+                return "locked" if self.lock else "open", self.until - now
             return ("probing", -1) if self.probe in held and self.probe_until > now else None
         step = (now - self.ramp) // RAMP_STEP
         if self.ramp and step < RAMP_STEPS and self.let >= 2**step:
@@ -111,7 +112,7 @@ class Twin:
     def _short(self, ask: dict[str, Any], one: dict[str, Any], now: int) -> list[Any] | None:
         for name in (one["provider"], one["candidate"]):
             if (why := self.breakers[name].why_not(now, self.records)) is not None:
-                return [*why, name]
+                return [*why, f"{name} {self.breakers[name].lock}" if why[0] == "locked" else name]
         if (money := self._money(ask, one, now)) is not None:
             return money
         for name, limits in self._scopes(one, now, ask["span"]):
@@ -296,7 +297,7 @@ class Twin:
 
     def _judge_closed(self, breaker: Breaker, ask: dict[str, Any], verdict: str, now: int) -> str:
         if verdict == "open":
-            return _trip(breaker, now, ask["rest_ms"])
+            return _trip(breaker, now, ask["rest_ms"], ask["lock"])
         if verdict not in ("good", "bad"):
             return ""
         start = now if breaker.start is None else breaker.start
@@ -321,11 +322,14 @@ class Twin:
         if breaker.until > now or (ask["attempt"] and breaker.probe != ask["attempt"]):
             return ""
         if verdict == "good":
+            breaker.lock = ""
             breaker.is_open, breaker.until, breaker.probe, breaker.probe_until = False, 0, "", 0
             breaker.ramp, breaker.let, breaker.generation = now, 0, breaker.generation + 1
             return "closed"
         if verdict in ("bad", "open"):
-            return _trip(breaker, now, ask["rest_ms"] if verdict == "open" else _rest(breaker, ask))
+            is_of_key = verdict == "open"
+            rest = ask["rest_ms"] if is_of_key else _rest(breaker, ask)
+            return _trip(breaker, now, rest, ask["lock"] if is_of_key else "")
         breaker.probe, breaker.probe_until = "", 0
         return ""
 
@@ -371,7 +375,8 @@ def _full(window: Window, limits: dict[str, Any], tokens: int, now: int, span: i
     return (reason, math.ceil(wait)) if reason else None
 
 
-def _trip(breaker: Breaker, now: int, rest: int) -> str:
+def _trip(breaker: Breaker, now: int, rest: int, lock: str = "") -> str:
+    breaker.lock = lock
     breaker.is_open, breaker.until, breaker.generation = True, now + rest, breaker.generation + 1
     breaker.probe, breaker.probe_until, breaker.ramp, breaker.let = "", 0, 0, 0
     breaker.start, breaker.row, breaker.rate, breaker.streak = None, 0, (0, 0, 0, 0), breaker.streak + 1

@@ -56,6 +56,7 @@ def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fi
         "verdict": verdict,
         "rest_ms": 5000,
         "cool_ms": 0,
+        "lock": "bad_credentials",
         "reason": "so it is",
         "threshold": 0.8,
         "samples": 3,

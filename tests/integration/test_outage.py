@@ -19,7 +19,14 @@ instructions = "x"
 task_class = "fast"
 max_output_tokens = 50
 """
-SIMS = (Sim("only", options={"retry_count": 5}), Sim("east", options={"priority": 1}), Sim("west"))
+SIMS = (
+    Sim("only"),
+    Sim("lonely"),
+    Sim("silent", options={"first_token_timeout": 0.5}),
+    Sim("locked", ("sim-instant+auth",)),
+    Sim("east", options={"priority": 1}),
+    Sim("west"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +55,26 @@ def test_with_one_provider_all_wait_and_then_run(place: World) -> None:
     assert [call.status for call in back] == [200] * len(made)
     assert back[0].at - down[-1].at > REST_S - 1
     assert first_seconds(calls, 2) <= 2
+
+
+@pytest.mark.parametrize(("name", "fault"), [("lonely", "+fail=503"), ("silent", "+silent")])
+def test_a_step_that_has_nobody_else_outlives_a_fault(place: World, name: str, fault: str) -> None:
+    place.sim_post("faults", {"name": name, "directives": fault})
+    (run,) = submit(place, f"chat@{name}: hello", 1)
+    place.until(lambda: place.one("select 1 from steps where run_id = %s and status = 'waiting'", run))
+    come_back(place, name)
+    assert place.finished(run).status == "succeeded"
+    assert {kind for kind, _ in place.events(run)} >= {"step.waiting", "step.finished"}
+
+
+def test_nobody_waits_for_a_key_that_does_not_work(place: World) -> None:
+    first, second = (submit(place, "chat@locked: hello", 1)[0] for _ in range(2))
+    assert {place.finished(run).status for run in (first, second)} == {"failed"}
+    (third,) = submit(place, "chat@locked: hello", 1)
+    assert place.finished(third).status == "failed"
+    errors = place.all("select error from steps where run_id = any(%s)", [first, second, third])
+    assert [row.error["type"] for row in errors] == ["bad_credentials"] * 3
+    assert place.all("select 1 from attempts where run_id = %s", third) == []
 
 
 def test_who_may_go_elsewhere_does_not_wait(place: World) -> None:

@@ -1,6 +1,6 @@
 -- The breaker of a provider's key or of one candidate, shared by the fleet.
 -- Hash: state (closed | open; open past `until` is half open), generation (grows with every change of state), until ms,
--- streak (openings in a row), probe (the attempt let through) and probe_until ms, ramp ms (recovered at) and let (calls
+-- streak (openings in a row), lock (why the key does not work, if that opened it), probe (the attempt let through) and probe_until ms, ramp ms (recovered at) and let (calls
 -- since), cool ms (left alone until), ok/bad and ok_before/bad_before (outcomes of this period and the one before it),
 -- start ms (of this period), row (failures since the last success), learned_requests, learned_tokens and learned_until ms (limits that the vendor told); of a
 -- provider alone heard ms (anything, also a check) and worked ms (a call that was good).
@@ -9,13 +9,13 @@ local RAMP_STEP, RAMP_STEPS = 3000, 10 -- 1, 2, 4, … calls in all, doubled eve
 local function read_breaker(name)
   local key = KEYS[1] .. ":breaker:" .. name
   local known = redis.call("HMGET", key, "state", "generation", "until", "probe", "probe_until", "ramp", "let", "cool",
-    "learned_requests", "learned_tokens", "learned_until")
+    "learned_requests", "learned_tokens", "learned_until", "lock")
   return {
     key = key, is_open = known[1] == "open", generation = tonumber(known[2]) or 0,
     until_ms = tonumber(known[3]) or 0, probe = known[4] or "", probe_until = tonumber(known[5]) or 0,
     ramp = tonumber(known[6]) or 0, let = tonumber(known[7]) or 0, cool = tonumber(known[8]) or 0,
     learned_requests = tonumber(known[9]) or 0, learned_tokens = tonumber(known[10]) or 0,
-    learned_until = tonumber(known[11]) or 0,
+    learned_until = tonumber(known[11]) or 0, lock = known[12],
   }
 end
 
@@ -34,7 +34,7 @@ end
 local function breaker_refusal(breaker, now, root)
   if breaker.cool > now then return "cooling", breaker.cool - now end
   if breaker.is_open then
-    if breaker.until_ms > now then return "open", breaker.until_ms - now end
+    if breaker.until_ms > now then return breaker.lock and "locked" or "open", breaker.until_ms - now end
     if is_probing(breaker, now, root) then return "probing", -1 end
   elseif breaker.ramp > 0 then
     local step = ramp_step(breaker, now)

@@ -130,7 +130,11 @@ def test_a_key_that_does_not_work_rests_all_that_it_opens_at_once(
     tell(admission, error)
     assert resting(client) == resting(client, OF_KEY_S - 2) == {"sim"}
     assert error.message in Health(client).snapshot().resting(time.time())["sim"]
-    assert reason(admit(admission, "sim/large")) is Reason.OPEN
+    refused = admit(admission, "sim/large")
+    assert reason(refused) is Reason.LOCKED
+    assert isinstance(refused, Refused)
+    assert not refused.may_pass
+    assert refused.as_error().slug == error.slug
     assert reason(admit(admission, "other/small")) is None
 
 

@@ -37,7 +37,7 @@ from providers.errors import (
     UnknownModel,
     Unreachable,
 )
-from routing.failover import MAX_ABANDONED, Failure, GiveUp, GoOn, after, as_probe, pause_s
+from routing.failover import MAX_ABANDONED, Bounds, Failure, GiveUp, GoOn, after, key_fault, noted, pause_s
 from workflow.plan import PlanError
 from workflow.syntax import WorkflowSyntaxError
 
@@ -47,16 +47,29 @@ ELSEWHERE = [QuotaSpent("x"), BadCredentials("x"), UnknownModel("x"), *TIMEOUTS]
 NOWHERE = [BadRequest("x"), ContentFiltered("x"), Cancelled("x")]
 
 
-def failure(error: GoblinError, candidate: str = "sim/small", context: int | None = None, **details: Any) -> Failure:
+NOW_MS = 1_700_000_000_050  # a moment whose pauses are neither longer nor shorter
+
+
+def failure(
+    error: GoblinError,
+    candidate: str = "sim/small",
+    context: int | None = None,
+    *,
+    at_ms: int = NOW_MS,
+    is_probe: bool = False,
+    **details: Any,
+) -> Failure:
     provider, _, model = candidate.partition("/")
     value = error.as_value()
     if details:
         value["details"] = {**value.get("details", {}), **details}
-    return Failure(provider, model, value, context)
+    return Failure(provider, model, noted(value, at_ms, is_probe=is_probe), context)
 
 
-def go(*failures: Failure, max_attempts: int = 6, **retries: int) -> GoOn | GiveUp:
-    return after(failures, max_attempts=max_attempts, retries=retries)
+def go(
+    *failures: Failure, max_attempts: int = 6, after_s: float = 0, patience_s: float = 300, **retries: int
+) -> GoOn | GiveUp:
+    return after(failures, Bounds(max_attempts, retries, patience_s), NOW_MS + round(1_000 * after_s))
 
 
 def excluded(*failures: Failure, **retries: int) -> set[str]:
@@ -77,6 +90,52 @@ def test_nothing_is_excluded_before_anything_has_failed() -> None:
 def test_a_fault_that_may_pass_is_tried_once_more_then_elsewhere(error: GoblinError) -> None:
     assert excluded(failure(error)) == set()
     assert excluded(failure(error), failure(error)) == {"sim/small"}
+
+
+@pytest.mark.parametrize("error", [*ONCE, *TIMEOUTS], ids=named)
+def test_who_has_failed_is_asked_again_after_ever_longer_pauses(error: GoblinError) -> None:
+    pauses = [go(*[failure(error)] * times, max_attempts=99) for times in (2, 3, 4, 5, 9)]
+    first = 0 if error.same_candidate is Retry.ONCE else 1  # TimedOut pauses after the first already, but no longer
+    assert [one.again_at_ms - NOW_MS for one in pauses if isinstance(one, GoOn) and one.again_at_ms] == [
+        1_000, 2_000, 4_000, 8_000, 30_000,
+    ]  # fmt: skip
+    assert bool(excluded(failure(error))) == bool(first)
+    assert go(*[failure(error)] * 2, after_s=1) == GoOn({}, 0)
+
+
+def test_steps_that_failed_together_do_not_come_again_together() -> None:
+    moments = {
+        way.again_at_ms - NOW_MS - ms
+        for ms in range(100)
+        if isinstance(way := go(*[failure(ServerError("x"), at_ms=NOW_MS + ms)] * 2), GoOn) and way.again_at_ms
+    }
+    assert len(moments) == 100
+    assert min(moments) == 750
+    assert max(moments) == 1_245
+
+
+@pytest.mark.parametrize("is_probe", [False, True])
+def test_nobody_waits_for_who_fails_beyond_his_patience(is_probe: bool) -> None:
+    first = failure(ServerError("x"), is_probe=is_probe)
+    later = [failure(ServerError("x"), at_ms=NOW_MS + 9_000)] * 2
+    patient, tired = (go(first, *later, after_s=9, patience_s=seconds) for seconds in (10, 9))
+    assert isinstance(patient, GoOn)
+    assert patient.again_at_ms is not None
+    assert tired == GoOn({"sim/small": "x"}, 0)
+    assert go(first, *later, after_s=10**6, patience_s=9) == tired
+
+
+def test_what_does_not_pass_is_no_reason_to_wait() -> None:
+    assert go(failure(BadCredentials("x")), after_s=10**6) == GoOn({"sim/small": "x"}, 0)
+    assert go(failure(ServerError("x")), after_s=10**6, sim=0) == GoOn({"sim/small": "x"}, 0)
+
+
+def test_a_step_that_met_nothing_but_keys_that_do_not_work_says_so() -> None:
+    wrong, empty, other = failure(BadCredentials("x")), failure(QuotaSpent("y"), "b/m"), failure(ServerError("x"))
+    assert key_fault([wrong, empty]) == empty.error
+    assert key_fault([failure(Abandoned("gone")), wrong]) == wrong.error
+    assert key_fault([wrong, other]) is None
+    assert key_fault([]) is None
 
 
 @pytest.mark.parametrize("error", ONCE, ids=named)
@@ -180,7 +239,7 @@ class Row:
 _usage = [NotFound("x"), Unauthorized("x"), Conflict("x"), PlanError("x")]
 TABLE = [
     *(Row(error, 502, Retry.ONCE, Retry.YES, Breaker.COUNT) for error in ONCE),
-    *(Row(error, 504, Retry.NEVER, Retry.YES, Breaker.COUNT) for error in TIMEOUTS),
+    *(Row(error, 504, Retry.ALONE, Retry.YES, Breaker.COUNT) for error in TIMEOUTS),
     Row(Throttled("x"), 429, Retry.LATER, Retry.YES, Breaker.COOL),
     Row(QuotaSpent("x"), 502, Retry.NEVER, Retry.YES, Breaker.OPEN),
     Row(BadCredentials("x"), 502, Retry.NEVER, Retry.YES, Breaker.OPEN),
@@ -223,17 +282,16 @@ def test_every_slug_is_one_error_s_alone() -> None:
 
 @pytest.mark.parametrize("error", [*ONCE, *TIMEOUTS], ids=repr)
 def test_trying_out_who_had_been_down_does_not_count_for_the_step(error: GoblinError) -> None:
-    probe = Failure("sim", "small", as_probe(error.as_value(), 1_700_000_000_000))
-    assert probe.probed_at_ms == 1_700_000_000_000
+    probe = failure(error, is_probe=True)
+    assert probe.probed_at_ms == NOW_MS
     assert go(*[probe] * 50) == GoOn({}, 0)
     assert isinstance(go(*[probe] * 50, *[failure(TIMEOUTS[0])] * 6), GiveUp)
 
 
 @pytest.mark.parametrize("error", [BadCredentials("x"), QuotaSpent("x"), BadRequest("x"), Throttled("x")], ids=repr)
 def test_what_no_return_would_mend_counts_also_for_who_tried_it_out(error: GoblinError) -> None:
-    assert as_probe(error.as_value(), 1) == error.as_value()
+    assert failure(error, is_probe=True).probed_at_ms is None
 
 
 def test_half_an_answer_counts_also_for_who_tried_it_out() -> None:
-    streamed = failure(BrokenStream("x"), streamed=True).error
-    assert as_probe(streamed, 1) == streamed
+    assert failure(BrokenStream("x"), streamed=True, is_probe=True).probed_at_ms is None

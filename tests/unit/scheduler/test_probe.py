@@ -90,7 +90,7 @@ def test_a_wrong_key_is_found_before_a_step_is_spent_on_it(place: Fleet) -> None
     with Vendor(REFUSED) as vendor:
         place.providers = [sim(vendor.url)]
         place.probe()
-    assert short(place.ask()) is Reason.OPEN
+    assert short(place.ask()) is Reason.LOCKED
 
 
 def test_a_key_that_works_for_calls_may_be_refused_its_list(place: Fleet) -> None:

@@ -57,6 +57,7 @@ def where(*shorts: Short, waits_for_money: bool = False) -> dict[str, int | None
         (Reason.TOO_LARGE, None),
         (Reason.COOLING, "sim"),
         (Reason.OPEN, "sim"),
+        (Reason.LOCKED, None),
         (Reason.PROBING, "sim"),
         (Reason.RAMP, "sim"),
     ],
@@ -78,7 +79,7 @@ def test_nobody_waits_for_a_window_that_can_never_pay() -> None:
 
 def test_no_reason_is_forgotten_by_these_tables() -> None:
     """Whoever adds a reason says here where it waits."""
-    assert len(Reason) == 11
+    assert len(Reason) == 12
 
 
 def test_counters_that_are_rebuilt_have_a_room_of_their_own() -> None:
@@ -250,7 +251,7 @@ def test_how_a_call_ended_is_told_to_the_breakers(gate: Gate) -> None:
     given = ask(gate, route(candidate("sim/small")))
     assert isinstance(given, Pass)
     gate.conclude(given, None, BadCredentials("the key is wrong"))
-    assert refused_by(ask(gate, route(candidate("sim/large")))) == [(Reason.OPEN, "sim")]
+    assert refused_by(ask(gate, route(candidate("sim/large")))) == [(Reason.LOCKED, "sim")]
     assert isinstance(ask(gate, route(candidate("other/small"))), Pass)
 
 
