@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from collections.abc import Collection
 
 import structlog
 
@@ -13,7 +14,7 @@ from ledger.session import Ledger
 from workers import app, canvas
 from workflow.plan import Plan
 
-_FIRST_EPOCH = 1
+FIRST_EPOCH = 1
 _REST = 2.0  # seconds without a new try after one that failed
 _PATIENCE = 2  # seconds that a connection may take to answer; workers, who block on theirs, have more
 _log = structlog.get_logger()
@@ -31,14 +32,16 @@ class Broker:
         self._rests_until = float("-inf")
         self._lock = threading.Lock()
 
-    def publish(self, plan: Plan, run: uuid.UUID) -> None:
-        """Send the messages of a new run if the broker takes them now; the run is stored and will run in any case."""
+    def publish(
+        self, plan: Plan, run: uuid.UUID, epoch: int = FIRST_EPOCH, settled: Collection[int] = frozenset()
+    ) -> None:
+        """Send the messages of a run, or of what is left of it, if the broker takes them now. It runs in any case."""
         with self._lock:
             if time.monotonic() < self._rests_until:
                 return
         try:
-            canvas.publish(self._celery, plan, run, _FIRST_EPOCH)
-            runs.mark_published(self._ledger, run, _FIRST_EPOCH)
+            canvas.publish(self._celery, plan, run, epoch, settled)
+            runs.mark_published(self._ledger, run, epoch)
         except Unavailable as error:
             with self._lock:
                 self._rests_until = time.monotonic() + _REST

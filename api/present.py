@@ -35,7 +35,7 @@ def whole(run: RunView, steps: Sequence[StepView], attempts: Sequence[AttemptVie
     of_step: dict[int, list[AttemptView]] = defaultdict(list)
     for attempt in attempts:
         of_step[attempt.idx].append(attempt)
-    shown = [_step(step, of_step[step.idx]) for step in steps]
+    shown = [step(one, of_step[one.idx]) for one in steps]
     return RunOut(**_of_run(run), options=dict(run.options), output=output, steps=shown)
 
 
@@ -110,7 +110,7 @@ def _of_run(run: RunView) -> Mapping[str, Any]:
     }
 
 
-def _step(step: StepView, attempts: Sequence[AttemptView]) -> StepOut:
+def step(step: StepView, attempts: Sequence[AttemptView]) -> StepOut:
     return StepOut(
         id=step_id(step.idx),
         goblin=step.goblin,
@@ -138,6 +138,7 @@ def _attempt(attempt: AttemptView) -> AttemptOut:
         model=attempt.model,
         status=attempt.status,
         error=_error(attempt.error),
+        finish=attempt.finish,
         ttft_ms=attempt.ttft_ms,
         duration_ms=attempt.duration_ms,
         cost_usd=to_usd(attempt.spent_nanousd),

@@ -1,4 +1,4 @@
-"""Runs over HTTP: submit, look, cancel. What happens in between is the workers' business."""
+"""Runs over HTTP: submit and look. What happens in between is the workers' business."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from api import present
 from api.auth import CallerDep
-from api.deps import House, HouseDep
+from api.deps import HouseDep
 from api.schemas import (
     Accepted,
     Parsed,
@@ -20,16 +20,12 @@ from api.schemas import (
     RunOut,
     RunPage,
     RunRequest,
-    RunSummary,
 )
 from api.submit import Order, read, submit
-from goblin.errors import Conflict, NotFound, Unavailable, UsageError
-from goblin.kv import outages
-from goblin.money import to_usd
-from ledger import decisions, runs, views
-from ledger.states import RunStatus, StepStatus
+from goblin.errors import NotFound, UsageError
+from ledger import decisions, views
+from ledger.states import RunStatus
 from ledger.views import Place
-from workers.lease import CANCEL
 
 router = APIRouter(tags=["runs"])
 
@@ -107,17 +103,6 @@ def get_decisions(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunDecis
     return present.decisions(run_id, decisions.of_run(house.ledger, run_id))
 
 
-@router.post("/v1/runs/{run_id}/cancel", status_code=202, summary="Stop a run")
-def cancel_run(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunSummary:
-    """Steps that wait end at once, running calls are cut. Again is the same; a run that ended otherwise gives 409."""
-    run = views.run(house.ledger, run_id, caller.key_id)
-    if run.status.is_final and run.status is not RunStatus.CANCELLED:
-        raise Conflict(f"the run has {run.status} already", status=run.status)
-    if not run.status.is_final:
-        _cancel(house, run_id)
-    return present.summary(views.run(house.ledger, run_id, caller.key_id))
-
-
 @router.post("/parse", tags=["workflows"], summary="What a workflow would do")
 def parse_workflow(request: ParseRequest, house: HouseDep, _: CallerDep) -> Parsed:
     plan = read(house, request.text, request.default_goblin)
@@ -133,22 +118,6 @@ def parse_workflow(request: ParseRequest, house: HouseDep, _: CallerDep) -> Pars
         for step in plan.steps
     ]
     return Parsed(steps=steps, total_batches=1, max_parallel=plan.max_parallel, depth=plan.depth)
-
-
-def _cancel(house: House, run_id: uuid.UUID) -> None:
-    closed = runs.request_cancel(house.ledger, run_id)
-    ended = {"outcome": StepStatus.CANCELLED, "cost_usd": to_usd(0), "usage": None, "error": None}
-    events = [("step.finished", {"step": present.step_id(idx), **ended}) for idx in closed]
-    # only who closed the last step may say how the run ended: a worker may be about to say that it succeeded
-    cost = runs.finish(house.ledger, run_id, RunStatus.CANCELLED) if closed else None
-    if cost is not None:
-        events.append(("run.finished", {"outcome": RunStatus.CANCELLED, "cost_usd": to_usd(cost)}))
-    house.feed.emit(run_id, *events)
-    try:
-        with outages():
-            house.redis.publish(CANCEL, str(run_id))
-    except Unavailable:
-        return  # workers read the request in the ledger at their next renewal
 
 
 def _cursor(place: Place) -> str:

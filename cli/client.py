@@ -62,8 +62,9 @@ class Api:
                 break
         return found
 
-    def cancel(self, run: str) -> dict[str, Any]:
-        return self._ask("POST", f"/v1/runs/{run}/cancel")
+    def cancel(self, run: str, step: str | None = None) -> dict[str, Any]:
+        """The run, or the step if one is named."""
+        return self._ask("POST", f"/v1/runs/{run}/steps/{step}/cancel" if step else f"/v1/runs/{run}/cancel")
 
     def decisions(self, run: str) -> dict[str, Any]:
         return self._ask("GET", f"/v1/runs/{run}/decisions")

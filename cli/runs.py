@@ -44,16 +44,21 @@ def watch(run: RunId, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if ended["status"] == "succeeded" else FAILED)
 
 
-def cancel(run: RunId, as_json: AsJson = False) -> None:
-    """Stop a run: its running calls are cut, what waits ends at once."""
+def cancel(
+    run: RunId,
+    step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="Only this one, such as step2.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a run, or one step of it: running calls are cut, what waits ends at once."""
     from cli import reach, show
 
     with reach.api() as api:
-        answer = api.cancel(run)
+        answer = api.cancel(run, step)
     if as_json:
         show.put_json(answer)
     else:
-        show.put(f"run {run} is {'cancelled' if answer['status'] == 'cancelled' else 'being cancelled'}")
+        what = f"{step} of run {run}" if step else f"run {run}"
+        show.put(f"{what} is {'cancelled' if answer['status'] == 'cancelled' else 'being cancelled'}")
 
 
 def explain(

@@ -123,6 +123,7 @@ class Step(Table):
     parked: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     cost_nanousd: Mapped[int] = mapped_column(BigInteger, server_default="0")
     started_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (

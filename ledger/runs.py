@@ -105,6 +105,21 @@ def request_cancel(ledger: Ledger, run_id: uuid.UUID) -> tuple[int, ...]:
         return tuple(row.idx for row in transaction.run("runs.cancel_steps", run=run_id))
 
 
+@dataclass(frozen=True, slots=True)
+class CancelledStep:
+    """A step that was asked to stop: ended, or RUNNING until its worker hears of it. `epoch` is the run's now."""
+
+    status: StepStatus
+    open_steps: int
+    epoch: int
+
+
+def cancel_step(ledger: Ledger, run_id: uuid.UUID, idx: int, error: Mapping[str, Any]) -> CancelledStep | None:
+    """Ask one step to stop, for which `error` is told to what follows; None when it has ended, or its run has."""
+    rows = ledger.run("runs.cancel_step", run=run_id, idx=idx, error=Jsonb(error))
+    return CancelledStep(StepStatus(rows[0].status), rows[0].open_steps, rows[0].epoch) if rows else None
+
+
 def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:
     rows = ledger.run("runs.remainder", run=run_id)
     if not rows:
@@ -113,9 +128,18 @@ def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:
     return Remainder(run_id, row.plan, row.epoch, frozenset(row.settled), row.options.get("fail_fast", True))
 
 
-def settled_steps(ledger: Ledger, run_id: uuid.UUID, *, patience: float = 0) -> dict[int, StepStatus]:
-    """What the steps of a run became; `patience` as for `finish`."""
-    return {row.idx: StepStatus(row.status) for row in ledger.run("runs.statuses", patience=patience, run=run_id)}
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the steps of a run became, and whether the run itself was cancelled."""
+
+    steps: Mapping[int, StepStatus]
+    is_cancelled: bool
+
+
+def standing(ledger: Ledger, run_id: uuid.UUID, *, patience: float = 0) -> Standing:
+    """`patience` as for `finish`."""
+    rows = ledger.run("runs.statuses", patience=patience, run=run_id)
+    return Standing({row.idx: StepStatus(row.status) for row in rows}, any(row.is_cancelled for row in rows))
 
 
 def renew_epoch(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> int | None:

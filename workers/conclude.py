@@ -13,10 +13,11 @@ import structlog
 from goblin.money import to_usd
 from ledger import runs
 from ledger.attempts import Ended, Look
+from ledger.runs import Standing
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
 from workers.stream import Feed
-from workflow.outcome import Outcome, Settled, conclude
+from workflow.outcome import Outcome, Settled, conclude, produced
 from workflow.plan import Plan
 
 _log = structlog.get_logger()
@@ -29,7 +30,7 @@ def conclude_run(
 
     `patience` (seconds) is for how long an outage of Postgres is waited out before Unavailable is raised.
     """
-    status = _outcome(runs.settled_steps(ledger, run, patience=patience), plan, fail_fast)
+    status = _outcome(runs.standing(ledger, run, patience=patience), plan, fail_fast)
     cost = runs.finish(ledger, run, status, patience=patience)
     if cost is None:
         return
@@ -37,11 +38,12 @@ def conclude_run(
 
 
 def foreseen(look: Look, plan: Plan, idx: int, status: StepStatus) -> RunStatus | None:
-    """What the run becomes when this step ends so and was the last one; None when others were open at the look."""
-    if not status.is_final or len(look.settled) < len(plan.steps) - 1:
+    """What the run becomes when this step ends so and was the last one; None when others were open at the look, or when
+    the run may have been cancelled since."""
+    if not status.is_final or status is StepStatus.CANCELLED or len(look.settled) < len(plan.steps) - 1:
         return None
     steps = {one.idx: one.status for one in look.settled} | {idx: status}
-    return _outcome(steps, plan, look.options.get("fail_fast", True))
+    return _outcome(Standing(steps, look.is_cancelled), plan, look.options.get("fail_fast", True))
 
 
 def last_word(run: uuid.UUID, ended: Ended) -> tuple[str, Mapping[str, Any]]:
@@ -51,9 +53,14 @@ def last_word(run: uuid.UUID, ended: Ended) -> tuple[str, Mapping[str, Any]]:
     return "run.finished", said
 
 
-def _outcome(steps: dict[int, StepStatus], plan: Plan, fail_fast: bool) -> RunStatus:
-    if StepStatus.CANCELLED in steps.values():
+def _outcome(standing: Standing, plan: Plan, fail_fast: bool) -> RunStatus:
+    """A single step that was cancelled counts as failed; if nothing else ended the run, it was cancelled."""
+    steps = standing.steps
+    if standing.is_cancelled and StepStatus.CANCELLED in steps.values():
         return RunStatus.CANCELLED
     settled = {idx: Settled(Outcome(status)) for idx, status in steps.items()}
-    succeeded = conclude(plan, settled, fail_fast) is Outcome.SUCCEEDED
-    return RunStatus.SUCCEEDED if succeeded else RunStatus.FAILED
+    if conclude(plan, settled, fail_fast) is Outcome.SUCCEEDED:
+        return RunStatus.SUCCEEDED
+    behind = {steps[idx] for idx in produced(plan, settled)}
+    is_cancelled = StepStatus.CANCELLED in behind and StepStatus.FAILED not in behind
+    return RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED

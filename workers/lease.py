@@ -95,7 +95,7 @@ class Leases:
             if attempt not in ours:
                 self._cut(attempt, LeaseLost("another worker owns this step now"))
             elif attempt in cancelled:
-                self._cut(attempt, Cancelled("the run was cancelled"))
+                self._cut(attempt, Cancelled("it was cancelled"))
 
     def _cut(self, attempt: uuid.UUID, error: LeaseLost | Cancelled) -> None:
         with self._lock:

@@ -36,12 +36,13 @@ where id = %(attempt)s and status = 'open' and owner is null and lease_until > n
 returning number, provider, model, hold_nanousd;
 
 -- name: renew
--- All leases of one worker process; what does not come back is lost, what is cancelled must stop.
+-- All leases of one worker process; what does not come back is lost, what is cancelled, with its run or alone, must stop.
 update attempts a
 set lease_until = now() + make_interval(secs => %(lease)s), spent_nanousd = held.spent
-from unnest(%(attempts)s::uuid[], %(spent)s::bigint[]) as held (id, spent), runs r
-where a.id = held.id and a.owner = %(owner)s and a.status = 'open' and r.id = a.run_id
-returning a.id, r.cancel_requested_at is not null as is_cancelled;
+from unnest(%(attempts)s::uuid[], %(spent)s::bigint[]) as held (id, spent), runs r, steps s
+where a.id = held.id and a.owner = %(owner)s and a.status = 'open'
+  and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx
+returning a.id, coalesce(r.cancel_requested_at, s.cancel_requested_at) is not null as is_cancelled;
 
 -- name: release
 -- A worker that stops has ended its calls itself and knows what they have cost: nobody need charge the most for them.
@@ -52,7 +53,7 @@ where a.id = held.id and a.owner = %(owner)s and a.status = 'open';
 
 -- name: settle
 -- The end of a call: attempt, entry, step and run in one statement. The step is fenced by the attempt's number; a
--- cancelled run frees no step. Whoever closes the last step, and knew that it was, says what the run becomes.
+-- cancelled run or step is not free again. Whoever closes the last step, and knew that it was, says what the run becomes.
 with run as (
     select r.id, r.cancel_requested_at is not null as is_cancelled
     from attempts a join runs r on r.id = a.run_id
@@ -74,8 +75,9 @@ with run as (
     from attempt where %(is_charged)s
 ), step as (
     update steps s
-    set status = a.becomes, output = %(output)s, error = %(error)s, cost_nanousd = s.cost_nanousd + %(amount)s,
-        finished_at = case when a.becomes <> 'pending' then now() end
+    set status = case when a.becomes = 'pending' and s.cancel_requested_at is not null then 'cancelled' else a.becomes end,
+        output = %(output)s, error = %(error)s, cost_nanousd = s.cost_nanousd + %(amount)s,
+        finished_at = case when a.becomes <> 'pending' or s.cancel_requested_at is not null then now() end
     from attempt a
     where s.run_id = a.run_id and s.idx = a.idx and s.attempts = a.number and s.status = 'running'
     returning s.run_id, s.status, s.parked, s.cost_nanousd
@@ -148,15 +150,17 @@ with lost as (
     where a.owner is not null
 ), step as (
     update steps s
-    set status = case when a.is_cancelled then 'cancelled' else 'pending' end,
-        finished_at = case when a.is_cancelled then now() end,
+    set status = case when a.is_cancelled or s.cancel_requested_at is not null then 'cancelled' else 'pending' end,
+        finished_at = case when a.is_cancelled or s.cancel_requested_at is not null then now() end,
         cost_nanousd = s.cost_nanousd + a.spent_nanousd
     from attempt a
     where s.run_id = a.run_id and s.idx = a.idx and s.attempts = a.number and s.status = 'running'
+    returning s.run_id, s.idx, s.status
 )
 update runs r
 set cost_nanousd = r.cost_nanousd + lost.spent, open_steps = r.open_steps - lost.cancelled, epoch = r.epoch + 1, touched_at = now()
-from (select run_id, count(*) as attempts, sum(spent_nanousd) as spent, count(*) filter (where is_cancelled) as cancelled
-      from attempt group by run_id) lost
+from (select a.run_id, count(*) as attempts, sum(a.spent_nanousd) as spent,
+             count(*) filter (where s.status = 'cancelled') as cancelled
+      from attempt a left join step s on s.run_id = a.run_id and s.idx = a.idx group by a.run_id) lost
 where r.id = lost.run_id
 returning r.id, r.epoch, r.open_steps, lost.attempts;

@@ -42,6 +42,26 @@ with step as (
 )
 select idx from step order by idx;
 
+-- name: cancel_step
+-- One step ends here, unless a call is made for it: that one is cut by its worker, who reads the request at its next
+-- renewal. What follows a step that ends here may depend on a message that waits somewhere: it is published anew.
+with run as (
+    select id from runs where id = %(run)s and status in ('queued', 'running') for no key update
+), step as (
+    update steps s
+    set cancel_requested_at = coalesce(s.cancel_requested_at, now()),
+        status = case when s.status = 'running' then s.status else 'cancelled' end,
+        output = case when s.status = 'running' then s.output end,
+        error = case when s.status = 'running' then s.error else %(error)s end,
+        finished_at = case when s.status <> 'running' then now() end
+    from run where s.run_id = run.id and s.idx = %(idx)s and s.status in ('pending', 'waiting', 'running')
+    returning s.run_id, s.status
+)
+update runs r
+set open_steps = r.open_steps - (step.status = 'cancelled')::int, epoch = r.epoch + (step.status = 'cancelled')::int, touched_at = now()
+from step where r.id = step.run_id
+returning step.status, r.open_steps, r.epoch;
+
 -- name: finish
 -- Once, by whoever found the last step closed and the run not.
 update runs set status = %(status)s, finished_at = now(), touched_at = now()
@@ -75,7 +95,8 @@ where status in ('queued', 'running') and open_steps = 0
 limit %(limit)s;
 
 -- name: statuses
-select idx, status from steps where run_id = %(run)s;
+select s.idx, s.status, r.cancel_requested_at is not null as is_cancelled
+from steps s join runs r on r.id = s.run_id where s.run_id = %(run)s;
 
 -- name: stalled
 -- Open runs with a step that is due and that nobody took, although the steps queue was drained past the run's last sign

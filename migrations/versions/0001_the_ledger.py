@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.Column("parked", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("cost_nanousd", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "status in ('pending', 'waiting', 'running', 'succeeded', 'failed', 'skipped', 'cancelled')",

@@ -2,7 +2,8 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,8 +148,14 @@ def check_nothing_is_left(place: Town) -> None:
     """No hold, no message, nobody who waits."""
     assert place.one("select 1 from attempts where status = 'open'") is None
     assert place.one("select 1 from steps where status in ('pending', 'waiting', 'running')") is None
-    place.until(lambda: not _queued(place), 30)
-    place.until(lambda: not _held(place), 180)  # what was admitted and never opened is given back after two minutes
+    _until_none(place, _queued, 30)
+    _until_none(place, _held, 180)  # what was admitted and never opened is given back after two minutes
+
+
+def _until_none(place: Town, found: Callable[[Town], Any], patience: float) -> None:
+    with suppress(TimeoutError):
+        place.until(lambda: not found(place), patience)
+    assert not found(place)
 
 
 def _queued(place: Town) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ledger import runs
 from tests.processes import Processes
 from tests.world import Sim, World, world
 from workers.canvas import publish
+from workers.lease import CANCEL
 
 QUICK = "[worker]\nlease = 3\n[routing]\nhealth_check_interval = 600\n"
 SLOW = "sim-instant+ttft=1.5"
@@ -20,7 +21,7 @@ FLOW = "chat@sim: one THEN chat@sim: two AND chat@sim: three THEN chat@sim: four
 
 @pytest.fixture
 def place(processes: Processes, database: str, redis_url: str, tmp_path: Path) -> Iterator[World]:
-    sims = (Sim("sim"), Sim("slow", (SLOW,)))
+    sims = (Sim("sim"), Sim("slow", (SLOW,)), Sim("endless", ("sim-instant+ttft=300",), options={"timeout": 600}))
     with world(processes, tmp_path, database, redis_url, *sims, extra=QUICK) as made:
         yield made
 
@@ -129,3 +130,18 @@ def test_a_stopping_worker_gives_its_leases_back(place: World) -> None:
     stopping.teardown()
     place.start_worker("w2")
     assert place.finished(run, 60).status == "succeeded"
+
+
+def test_a_step_that_is_cancelled_in_the_middle_of_its_call_is_cut_and_the_run_goes_on(place: World) -> None:
+    place.start_worker("w1")
+    run = place.submit(place.plan("chat@endless: one THEN IF_FAILURE chat@sim: two"))
+    place.until(lambda: place.one("select 1 from attempts where run_id = %s", run))
+    cancelled = runs.cancel_step(place.ledger, run, 0, {"type": "cancelled", "message": "it was cancelled"})
+    assert cancelled is not None
+    assert cancelled.status == "running"
+    place.redis.publish(CANCEL, str(run))
+    assert place.finished(run).status == "succeeded"
+    assert place.statuses(run) == {0: "cancelled", 1: "succeeded"}
+    assert [kind for kind, _ in place.events(run)].count("step.finished") == 2
+    spent = place.all("select idx, is_measured from entries where run_id = %s order by idx", run)
+    assert [tuple(entry) for entry in spent] == [(0, False), (1, True)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from goblin.errors import Conflict, NotFound
 from ledger import keys, runs
 from ledger.attempts import look
-from ledger.runs import NewStep, Submitted
+from ledger.runs import NewStep, Standing, Submitted
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
 from tests.fakes.racing import at_once
@@ -98,7 +98,7 @@ def test_a_cancelled_run_ends_its_open_steps_at_once(ledger: Ledger) -> None:
     run = accept(ledger, "chat: one THEN chat: two")
     assert runs.request_cancel(ledger, run) == (0, 1)
     assert runs.request_cancel(ledger, run) == ()
-    assert runs.settled_steps(ledger, run) == {0: StepStatus.CANCELLED, 1: StepStatus.CANCELLED}
+    assert runs.standing(ledger, run) == Standing({0: StepStatus.CANCELLED, 1: StepStatus.CANCELLED}, is_cancelled=True)
     assert runs.remainder(ledger, run).settled == {0, 1}
     assert runs.finish(ledger, run, RunStatus.CANCELLED) == 0
     assert run_row(ledger, run).status == RunStatus.CANCELLED
