@@ -1,5 +1,6 @@
 """What goes over the wire: requests are refused for what they do not know, answers carry money as exact text."""
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from ledger.states import RunStatus, StepStatus
 from providers.name import nearest
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_LARGEST_TOOLS = 65_536  # characters
 _WORKFLOW = "docs-writer: document this code THEN code-writer: write a unit test"
 _RUN = "0199c2f4-6f0e-7c3a-9d0b-2f6f1f1f7a10"
 
@@ -57,6 +59,31 @@ class RunInput(Request):
     text: Text | None = None
 
 
+class ToolFunction(Request):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: Text | None = None
+    parameters: dict[str, Any] | None = Field(None, description="a JSON schema")
+    strict: bool | None = None
+
+
+class Tool(Request):
+    """As chat completions describe one."""
+
+    type: Literal["function"] = "function"
+    function: ToolFunction
+
+
+def _bounded(tools: list[Tool]) -> list[Tool]:
+    text = json.dumps([tool.model_dump(exclude_none=True) for tool in tools])
+    if len(text) > _LARGEST_TOOLS:
+        raise ValueError(f"tools must not be described in more than {_LARGEST_TOOLS} characters")
+    if "\\u0000" in text or re.search(r"\\ud[89a-f]", text):
+        raise ValueError("tools must not hold characters that cannot be stored")
+    if len({tool.function.name for tool in tools}) < len(tools):
+        raise ValueError("two tools have the same name")
+    return tools
+
+
 class RunOptions(Request):
     prefer_local: Annotated[bool, Field(strict=True)] | None = Field(
         None, description="local models before all others, where they can serve a step"
@@ -80,6 +107,11 @@ class RunOptions(Request):
         None,
         description="whether steps may have answers of identical requests of the same key; else as each goblin says",
     )
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128), AfterValidator(_bounded)] | None = Field(
+        None,
+        description="offered to the steps; one that calls some has the calls as its output: nobody makes them",
+    )
+    tools_for: Names | None = Field(None, description="steps by id, or goblins, that alone are offered the tools")
     metadata: (
         Annotated[
             dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
@@ -161,6 +193,7 @@ class AttemptOut(BaseModel):
     provider: str
     model: str
     status: str
+    finish: str | None = Field(description="why the answer ended: stop, length, tool (it calls some)")
     error: dict[str, Any] | None
     ttft_ms: int | None = Field(description="milliseconds to the first token")
     duration_ms: int | None

@@ -16,8 +16,9 @@ from ledger import runs
 from ledger.runs import NewRun, NewStep, Submitted
 from providers.name import nearest
 from providers.provider import Provider
-from providers.tokens import estimate
+from providers.tokens import estimate, estimate_tools
 from routing.candidate import Need, eligible
+from workers.tool import offered
 from workflow.parse import Limits, parse
 from workflow.plan import Plan, Step
 
@@ -73,6 +74,7 @@ def submit(house: House, order: Order) -> Submitted:
     _check_size(order.input, house.settings.limits)
     plan = read(house, order.workflow, order.default_goblin)
     _check_options(house, order.options)
+    _check_tools(plan, order.options)
     _check_candidates(house, plan, order)
     if order.key_id is not None and order.rpm is not None:
         house.knocks.knock(order.key_id, order.rpm)
@@ -99,7 +101,7 @@ def need_of(house: House, step: Step, order: Order) -> Need:
     given = sum(estimate(str(value)) for value in order.input.values())
     return Need(
         task_class=goblin.task_class,
-        input_tokens=given + estimate(step.task),
+        input_tokens=given + estimate(step.task) + estimate_tools(offered(order.options, step)),
         output_tokens=goblin.max_output_tokens,
         provider=step.provider,
         model=step.model,
@@ -107,6 +109,7 @@ def need_of(house: House, step: Step, order: Order) -> Need:
         models=order.options.get("models"),
         preferred=goblin.providers,
         prefer_local=order.options.get("prefer_local", house.settings.routing.prefer_local),
+        tools=bool(offered(order.options, step)),
     )
 
 
@@ -141,11 +144,19 @@ def _unknown(kind: str, name: str, known: Collection[str], **where: Any) -> Unkn
     return UnknownName(f"unknown {kind} {name[:100]!r}{nearest(name[:100], known)}", **where)
 
 
+def _check_tools(plan: Plan, options: Mapping[str, Any]) -> None:
+    """Tools are for steps of this run."""
+    known = {name for step in plan.steps for name in (step.id, step.goblin)}
+    for name in options.get("tools_for", ()):
+        if name not in known:
+            raise _unknown("step or goblin of this workflow", name, known, field="options.tools_for")
+
+
 def _check_candidates(house: House, plan: Plan, order: Order) -> None:
     """Refuse what no passing of time can cure; rests, budgets and capacity are left to the worker."""
-    looked_at: set[tuple[str, str | None, str | None]] = set()
+    looked_at: set[tuple[str, str | None, str | None, bool]] = set()
     for step in plan.steps:
-        kind = (step.goblin, step.provider, step.model)
+        kind = (step.goblin, step.provider, step.model, bool(offered(order.options, step)))
         if kind in looked_at:
             continue
         looked_at.add(kind)

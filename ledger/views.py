@@ -71,6 +71,7 @@ class AttemptView:
     model: str
     status: str
     error: Mapping[str, Any] | None
+    finish: str | None  # why the answer ended
     ttft_ms: int | None
     duration_ms: int | None
     spent_nanousd: int
@@ -256,6 +257,7 @@ _ATTEMPTS = select(
     Attempt.model,
     Attempt.status,
     Attempt.error,
+    Attempt.finish,
     Attempt.ttft_ms,
     Attempt.duration_ms,
     Attempt.spent_nanousd,

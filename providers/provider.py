@@ -107,6 +107,9 @@ class Provider:
         """Whether it goes on with the words of an assistant that end a conversation."""
         return bool({**self.quirks, **model.quirks}.get("prefill"))
 
+    def takes_tools(self, model: Model) -> bool:
+        return bool({**self.quirks, **model.quirks}.get("tools", True))
+
     def known(self, model_id: str) -> Model | None:
         return self._by_id.get(model_id)
 

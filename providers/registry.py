@@ -20,7 +20,7 @@ from providers import price
 from providers.name import nearest
 from providers.provider import Deadlines, Model, Prior, Provider
 from providers.row import PLACEHOLDER, DialectName, ModelRow, Row, rows
-from providers.wire.spoken import NEEDS, SPOKEN
+from providers.wire.spoken import NEEDS, SPOKEN, TOOLLESS
 
 __all__ = ["Deadlines", "Model", "Prior", "Provider", "Registry", "load"]
 
@@ -222,6 +222,7 @@ def _quirks(row: Row, said: ProviderSettings) -> Mapping[str, Any]:
         "reasoning_temperature": None if row.reasoning.temperature else False,
         "temperature": None if row.temperature else False,
         "prefill": (row.prefill if said.prefill is None else said.prefill) or None,
+        "tools": None if row.tools and row.dialect not in TOOLLESS else False,
     }
     return {name: value for name, value in quirks.items() if value is not None}
 
@@ -249,6 +250,7 @@ def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> 
         "temperature": None if model.temperature else False,
         "max_tokens_field": model.max_tokens_field,
         "prefill": model.prefill,
+        "tools": model.tools,
     }
     return Model(
         id=model.id,

@@ -67,6 +67,7 @@ class ModelRow(Part):
     reasoning_off: dict[str, Any] | None = None
     temperature: bool = True
     prefill: bool | None = Field(None, description="as the provider says when absent")
+    tools: bool | None = Field(None, description="as the provider says when absent")
     max_tokens_field: str | None = None
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
@@ -132,6 +133,7 @@ class Row(Part):
     max_tokens_field: str | None = None
     temperature: bool = True
     prefill: bool = Field(False, description="goes on with the words of an assistant that end a conversation")
+    tools: bool = Field(True, description="may be offered tools, as far as its dialect has a word for them")
     idempotency_header: str | None = None
     version: str | None = None
     headers: Mapping[str, str] = {}

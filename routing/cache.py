@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from goblin.settings import CacheSettings
 from providers.message import Message
@@ -37,7 +38,15 @@ class Seat(StrEnum):
     ALONE = "alone"  # ask for it; nobody waits, because the last who asked had nothing to keep
 
 
-def identity(need: Need, messages: Sequence[Message], *, key: uuid.UUID | None, reasoning: bool, verdict: bool) -> str:
+def identity(
+    need: Need,
+    messages: Sequence[Message],
+    *,
+    key: uuid.UUID | None,
+    reasoning: bool,
+    verdict: bool,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """The same text for requests that any candidate would be asked in the same words, and of the same candidates.
 
     `key` is the API key, which shares nothing with others. What a step has tried before is no part of it.
@@ -50,6 +59,7 @@ def identity(need: Need, messages: Sequence[Message], *, key: uuid.UUID | None, 
         "task_class": need.task_class,
         "reasoning": reasoning,
         "verdict": verdict,
+        "tools": tools,
         "pins": (need.provider, need.model),
         "allowed": (_set(need.providers), _set(need.models)),
         "preferred": (need.preferred, need.prefer_local),

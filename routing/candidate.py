@@ -24,6 +24,7 @@ class Need:
     prefer_local: bool = False
     excluded: Mapping[str, str] = field(default_factory=dict)  # candidate name -> what it did to this step before
     context_above: int = 0  # tokens; a smaller window was refused already
+    tools: bool = False  # the model is offered some
 
 
 class Candidate(NamedTuple):
@@ -80,6 +81,8 @@ def _against(provider: Provider, model: Model, need: Need) -> str | None:
         return f"tried already: {need.excluded[name]}"
     if need.provider is None and need.task_class not in model.classes:
         return f"not made for {need.task_class} tasks"
+    if need.tools and not provider.takes_tools(model):
+        return "takes no tools"
     return _too_small(model, need)
 
 

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from goblin.errors import GoblinError, LeaseLost, Retry
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
-from ledger.attempts import Charge, Closed, Ending
+from ledger.attempts import Closed, Ending
 from ledger.states import AttemptStatus, StepStatus
 from providers.call import Control
 from providers.errors import (
@@ -23,8 +23,8 @@ from providers.errors import (
     PrefillRefused,
     Unreachable,
 )
-from providers.message import Chat, Event, Finish, Message, Report, Text, Thought, Usage
-from providers.price import Price, cost
+from providers.message import Chat, Event, Finish, Message, Report, Text, Thought, ToolCall, Usage
+from providers.price import cost
 from providers.provider import Deadlines
 from providers.tokens import estimate
 from routing.breaker import Told, told
@@ -33,7 +33,9 @@ from routing.patience import Habit, deadlines
 from workers.conclude import last_word
 from workers.prompt import has_failed_verdict
 from workers.runtime import Runtime
+from workers.spoken import Spoken
 from workers.stream import StepFeed
+from workers.tool import as_output
 from workflow.plan import Step
 
 _log = structlog.get_logger()
@@ -57,54 +59,7 @@ class Question:
     begun: str = ""  # what calls that were cut have said, and listeners still hold
     has_other: bool = False  # another candidate could serve the step
     ends_at: float | None = None  # when its time is over (time.monotonic)
-
-
-@dataclass(slots=True)
-class Spoken:
-    """What has come back so far and what it costs: as the vendor counted once the answer is whole, estimated before."""
-
-    price: Price
-    input_tokens: int
-    text: list[str] = field(default_factory=list)
-    size: int = 0  # characters of text
-    output_tokens: int = 0
-    reported: Usage | None = None
-    finish: Finish | None = None
-
-    @property
-    def is_measured(self) -> bool:
-        return self.finish is not None and self.reported is not None
-
-    @property
-    def usage(self) -> Usage:
-        if self.reported is not None and self.is_measured:
-            return self.reported
-        known = self.reported or Usage(input=self.input_tokens)
-        return Usage(
-            known.input, known.cache_read, known.cache_write, max(known.output, self.output_tokens), known.reasoning
-        )
-
-    @property
-    def cost(self) -> int:
-        """Nano-dollars."""
-        return cost(self.price, self.usage)
-
-    @property
-    def has_streamed(self) -> bool:
-        return self.output_tokens > 0
-
-    def charge(self) -> Charge:
-        usage = self.usage
-        return Charge(
-            amount=self.cost,
-            is_measured=self.is_measured,
-            price=asdict(self.price.at(usage.input)),
-            input=usage.input,
-            cache_read=usage.cache_read,
-            cache_write=usage.cache_write,
-            output=usage.output,
-            reasoning=usage.reasoning,
-        )
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 class Call:
@@ -194,6 +149,7 @@ class Call:
             max_output_tokens=self._output_limit(),
             reasoning=self._reasons(),
             idempotency_key=f"{self._question.run.hex}-{self._question.step.idx}-{self._number}",
+            tools=self._question.tools,
         )
         provider = replace(self._candidate.provider, deadlines=self._limits)
         if self._question.ends_at is not None:
@@ -235,18 +191,36 @@ class Call:
             case Thought(text):
                 self._first_token(began)
                 spoken.output_tokens += estimate(text)
+            case ToolCall():
+                self._first_token(began)
+                spoken.call(event)
+                self._bound()
             case Report(usage, _):
                 spoken.reported = usage
-            case Finish():
+            case Finish(reason, _):
                 spoken.finish = event
+                if reason == "tool" and spoken.calls:
+                    self._tell_calls()
 
     def _say(self, text: str, tokens: int, before: int) -> None:
         spoken = self._spoken
         spoken.text.append(text)
         spoken.size += len(text)
+        self._bound()
+        self._feed.delta(text, tokens, spoken.cost - before)
+
+    def _tell_calls(self) -> None:
+        """Calls are the output; words before them stand in it."""
+        spoken = self._spoken
+        if self._text():
+            self._feed.say("step.reset", reason="it calls tools")
+        message = as_output(self._text(), spoken.calls, self._attempt)
+        self._begun, spoken.text = "", [message]
+        self._feed.delta(message, spoken.called_tokens, cost(spoken.price, Usage(output=spoken.called_tokens)))
+
+    def _bound(self) -> None:
         if self._is_too_long():
             raise Malformed(f"the answer passed {self._runtime.settings.limits.output_bytes} characters")
-        self._feed.delta(text, tokens, spoken.cost - before)
 
     def _is_too_long(self) -> bool:
         return len(self._begun) + self._spoken.size > self._runtime.settings.limits.output_bytes
@@ -294,7 +268,8 @@ class Call:
     def _kept(self, error: GoblinError) -> str | None:
         """What another candidate may go on with."""
         is_usable = error.other_candidate is not Retry.NEVER and not isinstance(error, PrefillRefused)
-        return (self._text() or None) if is_usable and not self._is_too_long() else None
+        is_text = not self._spoken.calls and not self._is_too_long()
+        return (self._text() or None) if is_usable and is_text else None
 
     def _as_value(self, error: GoblinError) -> Mapping[str, Any]:
         value = error.as_value()

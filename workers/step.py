@@ -29,11 +29,12 @@ from routing.refusal import Reason, Refused, Short
 from routing.route import Route
 from workers import cached
 from workers.cached import Asker
-from workers.call import Call, Question, Spoken
+from workers.call import Call, Question
 from workers.conclude import conclude_run, foreseen, last_word
 from workers.errand import Busy, Done, Errand, HandOver, Result, Stale
 from workers.gate import Pass, budget_room, rooms
 from workers.runtime import Runtime
+from workers.spoken import Spoken
 from workers.wait import again_at, wait
 from workers.work import Work, gather, need_of, settled_around
 from workflow.outcome import NotYet, Skip, decide
@@ -141,6 +142,7 @@ def _request(runtime: Runtime, work: Work) -> str | None:
         key=work.look.key_id,
         reasoning=work.goblin.reasoning,
         verdict=work.goblin.verdict and work.errand.idx in work.plan.gates,
+        tools=work.tools,
     )
 
 
@@ -255,6 +257,7 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
         work.input_tokens,
         is_gate,
         begun=work.begun,
+        tools=work.tools,
         has_other=has_other,
         ends_at=None if work.deadline is None else time.monotonic() + (work.deadline - now()).total_seconds(),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from goblin.clock import now
 from goblin.errors import Abandoned, ConfigError
@@ -10,13 +11,14 @@ from goblin.settings import GoblinSettings
 from ledger import attempts
 from ledger.attempts import Look
 from providers.message import Message
-from providers.tokens import estimate
+from providers.tokens import estimate, estimate_tools
 from routing.candidate import Need
 from routing.failover import Failure, GoOn
 from workers.cached import Flight
 from workers.errand import Errand
 from workers.prompt import Before, compose
 from workers.runtime import Runtime
+from workers.tool import offered
 from workflow.outcome import Outcome, Settled
 from workflow.plan import Plan, Step
 
@@ -36,6 +38,7 @@ class Work:
     begun: str = ""  # what calls that were cut have said, until it is taken back
     deadline: datetime | None = None  # of the run, or of the step if that is earlier
     flight: Flight | None = None  # while identical requests wait for this one
+    tools: tuple[Mapping[str, Any], ...] = ()  # that are offered to the model
 
     @property
     def asked_tokens(self) -> int:
@@ -53,6 +56,7 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
     texts = attempts.outputs(runtime.ledger, errand.run, missing) if missing else {}
     before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
     messages = compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
+    tools = offered(look.options, step)
     failures = [
         Failure(one.provider, one.model, one.error, runtime.context(one.provider, one.model))
         for one in look.tried
@@ -65,10 +69,11 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
         step,
         goblin,
         messages,
-        sum(estimate(m.content) for m in messages),
+        sum(estimate(m.content) for m in messages) + estimate_tools(tools),
         failures,
         begun="" if failures and failures[-1].error["type"] == Abandoned.slug else look.output or "",
         deadline=_deadline(look, goblin),
+        tools=tools,
     )
 
 
@@ -103,4 +108,5 @@ def need_of(runtime: Runtime, work: Work, way: GoOn) -> Need:
         prefer_local=options.get("prefer_local", runtime.settings.routing.prefer_local),
         excluded=way.excluded,
         context_above=way.context_above,
+        tools=bool(work.tools),
     )

@@ -26,5 +26,7 @@ SPOKEN: Mapping[str, Dialect] = MappingProxyType(
     }
 )
 
+TOOLLESS = frozenset({"replicate"})  # dialects that have no word for tools
+
 # Packages that a dialect needs and that are not installed with the rest; the optional extra has the dialect's name.
 NEEDS: Mapping[str, str] = MappingProxyType({"bedrock": "botocore"})
