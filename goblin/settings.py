@@ -73,6 +73,9 @@ class ProviderSettings(Section):
     base_url: str | None = None
     dialect: str | None = None
     models: tuple[str | ModelSettings, ...] | None = None
+    embedding_models: tuple[str | ModelSettings, ...] | None = Field(
+        None, description="models that make vectors; an output price is not needed"
+    )
     priority: int | None = Field(None, ge=1, description="1 is preferred among equals")
     cost_per_token: float | None = Field(None, ge=0, description="USD for any token, in or out; 0 = free")
     input_usd_mtok: Usd | None = None
@@ -128,6 +131,18 @@ class RoutingSettings(Section):
     )
 
 
+class RetrieveSettings(Section):
+    """An index of vectors, and who makes vectors of questions: the model that made those of the index."""
+
+    index: str
+    model: str = Field(description="an embedding model, or provider/model")
+    store: str = Field("cloudflare_vectorize", description="the provider that has the index")
+    top_k: int = Field(5, ge=1, le=20, description="hits")
+    text_field: str = Field("text", description="the metadata that holds a hit's text")
+    namespace: str | None = None
+    vector_size: int | None = Field(None, gt=0, description="of the index, where the model can make several")
+
+
 class GoblinSettings(Section):
     instructions: str
     task_class: TaskClass
@@ -137,6 +152,7 @@ class GoblinSettings(Section):
     providers: tuple[str, ...] = ()
     cache: bool = Field(False, description="its answers may be those of identical requests, unless the run says no")
     timeout: float | None = Field(None, gt=0, description="seconds for a step, from its first call on")
+    retrieve: RetrieveSettings | None = Field(None, description="its steps look things up and ask no model to write")
 
 
 class LimitSettings(Section):
@@ -165,6 +181,14 @@ class WorkerSettings(Section):
     grace: float = Field(30, ge=0, description="seconds that a stopping worker lets its calls finish")
 
 
+class RetentionSettings(Section):
+    run_days: float = Field(
+        30,
+        gt=0,
+        description="that a run is kept after its end, with its outputs and decisions; its money is kept for ever",
+    )
+
+
 class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(3001, ge=0, le=65535)
@@ -177,6 +201,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
     worker: WorkerSettings = WorkerSettings()
+    retention: RetentionSettings = RetentionSettings()
     server: ServerSettings = ServerSettings()
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
@@ -306,9 +331,11 @@ def _keys(section: type[BaseModel]) -> Iterator[str]:
         Weights,
         RoutingSettings,
         GoblinSettings,
+        RetrieveSettings,
         LimitSettings,
         CacheSettings,
         WorkerSettings,
+        RetentionSettings,
         ServerSettings,
     ):
         yield from branch.model_fields

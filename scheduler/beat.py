@@ -3,16 +3,19 @@
 Any number may run; each duty takes a turn in Postgres, so one at a time acts.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from celery.beat import EmbeddedService
 from celery.signals import worker_ready, worker_shutdown
+from kombu.exceptions import OperationalError
 
 from goblin.settings import Settings
-from scheduler.tasks import PROBE, QUEUE, REBUILD, RECOVER
+from scheduler.tasks import PROBE, PRUNE, QUEUE, REBUILD, RECOVER
 from workers.app import App
 
 EVERY = 1.0  # seconds between two looks for what must be mended
+PRUNE_EVERY = 60.0  # seconds
 
 
 def app(settings: Settings) -> App:
@@ -21,9 +24,20 @@ def app(settings: Settings) -> App:
     made.conf.beat_max_loop_interval = EVERY
     made.conf.beat_schedule = {
         duty: {"task": duty, "schedule": every, "options": {"queue": QUEUE, "expires": 2 * every}}
-        for duty, every in ((RECOVER, EVERY), (REBUILD, EVERY), (PROBE, settings.routing.health_check_interval))
+        for duty, every in (
+            (RECOVER, EVERY),
+            (REBUILD, EVERY),
+            (PROBE, settings.routing.health_check_interval),
+            (PRUNE, PRUNE_EVERY),
+        )
     }
     return made
+
+
+def _look_around(made: App) -> None:
+    """Check the providers now, not an interval later: a key that is wrong is known before a step is spent on it."""
+    with suppress(OperationalError):  # the broker went away since it was reached: the clock will call
+        made.send_task(PROBE, queue=QUEUE, expires=made.settings.routing.health_check_interval)
 
 
 def run(settings: Settings) -> None:
@@ -34,6 +48,7 @@ def run(settings: Settings) -> None:
     @worker_ready.connect(weak=False)
     def begin(**_: Any) -> None:
         beat.start()
+        _look_around(made)
 
     @worker_shutdown.connect(weak=False)
     def end(**_: Any) -> None:
@@ -46,7 +61,7 @@ def run(settings: Settings) -> None:
             "-P",
             "threads",
             "-c",
-            "2",
+            "4",  # so that no duty waits for another one
             "-Q",
             QUEUE,
             "-n",

@@ -19,6 +19,7 @@ from routing.script import Scripts
 from routing.waiting import WaitingRooms
 from scheduler.absent import Absent
 from scheduler.probe import Probe
+from scheduler.prune import Prune
 from scheduler.recover import Recovery
 from workers.app import App
 from workers.stream import Feed
@@ -27,6 +28,7 @@ QUEUE = "scheduler"
 RECOVER = "goblin.recover"
 REBUILD = "goblin.rebuild"
 PROBE = "goblin.probe"
+PRUNE = "goblin.prune"
 _log = structlog.get_logger()
 
 
@@ -35,6 +37,7 @@ class Duties:
     recovery: Recovery
     rebuild: Rebuild
     probe: Probe
+    prune: Prune
 
 
 class _Process:
@@ -53,7 +56,9 @@ class _Process:
 
 def _duties(app: App, settings: Settings) -> Duties:
     client = kv.connect(settings.require_redis_url(), connections=20)
-    ledger = Ledger(settings.require_database_url(), connections=6)
+    ledger = Ledger(
+        settings.require_database_url(), connections=12
+    )  # a duty takes one for its turn and one for its work
     scripts, routing = Scripts(client), settings.routing
     return Duties(
         Recovery(
@@ -71,6 +76,7 @@ def _duties(app: App, settings: Settings) -> Duties:
             lambda: registry.load(settings, environment()).providers.values(),
             routing.health_check_interval,
         ),
+        Prune(ledger, settings.retention.run_days),
     )
 
 
@@ -90,6 +96,11 @@ def rebuild(self: Task) -> None:
 @shared_task(bind=True, name=PROBE, send_events=False)
 def probe(self: Task) -> None:
     _do(PROBE, lambda: _process.duties(self.app).probe.go())
+
+
+@shared_task(bind=True, name=PRUNE, send_events=False)
+def prune(self: Task) -> None:
+    _do(PRUNE, lambda: _process.duties(self.app).prune.go())
 
 
 def _do(name: str, duty: Callable[[], object]) -> None:

@@ -86,13 +86,14 @@ def check_outcomes(place: Town, orders: Sequence[Order]) -> None:
     for row in place.all("select run_id, idx, status from steps"):
         steps.setdefault(row.run_id, {})[row.idx] = row.status
     runs = {row.id: row.status for row in place.all(EVERY_RUN)}
-    assert len({order.run for order in orders}) == len(orders) == len(runs)
+    counts = len({order.run for order in orders}), len(orders), len(runs)
+    assert len(set(counts)) == 1, f"runs, orders and rows: {counts}"
     wrong = {}
     for order in orders:
         due = expected(order.plan, FATES, fail_fast=order.fail_fast)
         if (runs[order.run], steps[order.run]) != due:
             wrong[order.run] = (runs[order.run], steps[order.run], due)
-    assert not wrong
+    assert not wrong, f"not as the oracle says: {wrong}"
 
 
 def check_money(place: Town, calls: Calls) -> str:
@@ -101,20 +102,22 @@ def check_money(place: Town, calls: Calls) -> str:
     assert_books_balance(place.ledger)
     attempts = {key_of(row.run_id, row.idx, row.number): row for row in place.all(EVERY_ATTEMPT)}
     assert not calls.by_key.keys() - attempts.keys(), "calls that the ledger does not know"
-    assert not [key for key, row in attempts.items() if row.status == "open" or row.charges > 1]
+    assert not [key for key, row in attempts.items() if row.status == "open" or row.charges > 1], (
+        "open, or charged twice"
+    )
     several = {key: list(calls.of(key)) for key in attempts if sum(one["nanousd"] > 0 for one in calls.of(key)) > 1}
-    assert not several, "attempts that were billed more than once"
+    assert not several, f"attempts that were billed more than once: {several}"
     billed = {key: calls.billed(key) for key in attempts}
     wrong = [
         (key, row.entered, billed[key])
         for key, row in attempts.items()
         if row.is_measured and row.entered != billed[key]
     ]
-    assert not wrong, "measured, and not what was billed"
+    assert not wrong, f"measured, and not what was billed: {wrong}"
     unknown = [key for key, row in attempts.items() if billed[key] and not row.charges]
-    assert not unknown, "billed, and entered by nobody"
+    assert not unknown, f"billed, and entered by nobody: {unknown}"
     low = [key for key, row in attempts.items() if row.status == "abandoned" and row.entered < billed[key]]
-    assert not low, "calls whose end nobody saw, charged less than was billed"
+    assert not low, f"calls whose end nobody saw, charged less than was billed: {low}"
     invoice = place.sim_get("invoice")["nanousd"]
     measured = sum(row.entered for row in attempts.values() if row.is_measured)
     estimated = sum(row.entered for row in attempts.values() if not row.is_measured)
@@ -138,7 +141,7 @@ def check_calls(place: Town, moments: Sequence[Moment]) -> str:
         else:
             stray.append(row)
     assert not [step for step, count in needed.items() if count > 1], "steps that were answered twice"
-    assert not stray, "calls for nothing, in no fault"
+    assert not stray, f"calls for nothing, in no fault: {stray}"
     kinds = Counter(f"{row.status} {row.error}" for row in cut)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return f"{needed.total()} calls needed, {len(cut)} more were under way in a fault ({told})"
@@ -155,7 +158,8 @@ def check_nothing_is_left(place: Town) -> None:
 def _until_none(place: Town, found: Callable[[Town], Any], patience: float) -> None:
     with suppress(TimeoutError):
         place.until(lambda: not found(place), patience)
-    assert not found(place)
+    left = found(place)
+    assert not left, f"left over: {left}"
 
 
 def _queued(place: Town) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ledger.decisions import Obstacles
 from ledger.states import RunStatus, StepStatus
 from routing.route import Route, order
 from routing.score import Measure
+from scheduler.prune import Prune
 from tests.fakes.offers import candidate, need
 from tests.fakes.runs import FAULT, SUCCESS, claim
 
@@ -242,3 +243,15 @@ def test_a_run_survives_the_api_that_took_it(api: Any, settings: Settings, serve
     run = api.submit()
     with serve(settings, {}) as other:
         assert httpx.get(f"{other}/v1/runs/{run}").json()["status"] == RunStatus.QUEUED
+
+
+def test_a_run_that_was_pruned_is_not_found_and_its_money_still_counts(api: Any) -> None:
+    run = api.submit()
+    api.hand.end(run, api.hand.begin(run), "x")
+    api.hand.finish(run)
+    assert Prune(api.hand.ledger, days=1e-9).go() == 1
+    for path in ("", "/decisions", "/events"):
+        assert api.client.get(f"/v1/runs/{run}{path}").status_code == 404
+    assert api.client.post(f"/v1/runs/{run}/cancel").status_code == 404
+    total = api.client.get("/v1/usage").json()["total"]
+    assert (total["calls"], total["cost_usd"]) == (1, "0.000004000")

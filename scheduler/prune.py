@@ -1,0 +1,52 @@
+"""Forgets runs that ended long ago: their inputs, steps, outputs, attempts and decisions.
+
+The entries stay: what was spent counts in usage and in the budgets of keys for ever. Events, kept answers and the
+counters of joins are in Redis and run out there by themselves.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from goblin import clock
+from ledger import marks
+from ledger.session import Ledger
+
+BATCH = 200  # runs of one statement, so that none lasts long
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """One per scheduler process. `days` is how long a run is kept after its end; a pass takes `at_most` seconds."""
+
+    ledger: Ledger
+    days: float
+    at_most: float = 5.0
+    batch: int = BATCH
+
+    def go(self) -> int | None:
+        """One pass: how many runs were forgotten, or None when another scheduler is at it.
+
+        What is left is the next pass's. Raises Unavailable when Postgres cannot be reached.
+        """
+        with marks.duty(self.ledger, "prune") as is_mine:
+            if not is_mine:
+                return None
+            count = self._pass(clock.now() - timedelta(days=self.days))
+        if count:
+            _log.info("runs.pruned", count=count)
+        return count
+
+    def _pass(self, moment: datetime) -> int:
+        before = uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
+        end = time.monotonic() + self.at_most
+        count = 0
+        while True:
+            found = len(self.ledger.run("prune.runs", before=before, moment=moment, limit=self.batch))
+            count += found
+            if found < self.batch or time.monotonic() >= end:
+                return count
