@@ -212,6 +212,11 @@ def renew(
     return frozenset(row.id for row in rows), frozenset(row.id for row in rows if row.is_cancelled)
 
 
+def hold(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, amount: int) -> bool:
+    """Change the most (nano-dollars) that a call of this owner may cost; False when it is not its call any more."""
+    return bool(ledger.run("attempts.hold", attempt=attempt, owner=owner, amount=amount))
+
+
 def release(ledger: Ledger, owner: uuid.UUID, spent: Mapping[uuid.UUID, int]) -> None:
     """Give back the leases of calls that their own worker has cut, with what each has cost (nano-dollars)."""
     ledger.run("attempts.release", owner=owner, attempts=list(spent), spent=list(spent.values()))

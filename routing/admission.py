@@ -75,6 +75,10 @@ class Admission:
         """
         return _alerts(self.scripts.run("settle", _settlement(attempt, used, generation, counters)))
 
+    def extend(self, attempt: uuid.UUID, amount: int) -> bool:
+        """Hold `amount` (nano-dollars) in all for an admitted call, or as before: whether there was room."""
+        return bool(self.scripts.run("extend", {"attempt": str(attempt), "amount": amount}) == ["extended"])
+
     def correct(self, attempt: uuid.UUID, amount: int) -> None:
         """A call that was settled unseen has cost `amount` (nano-dollars) in all, as the ledger knows now."""
         self.scripts.run("correct", {"attempt": str(attempt), "amount": amount})

@@ -22,6 +22,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "admit": ("generation", "money", "window", "breaker"),
     "settle": ("generation", "money", "window", "hold"),
     "release": ("generation", "money", "window", "breaker", "hold"),
+    "extend": ("generation", "money"),
     "correct": ("generation", "money", "hold"),
     "judge": ("generation", "breaker", "window"),
     "load": ("generation", "money", "window"),

@@ -28,9 +28,10 @@ from providers.price import cost
 from providers.provider import Deadlines
 from providers.tokens import estimate
 from routing.breaker import Told, told
-from routing.candidate import Candidate
 from routing.patience import Habit, deadlines
 from workers.conclude import last_word
+from workers.extend import extend
+from workers.gate import Pass
 from workers.prompt import has_failed_verdict
 from workers.runtime import Runtime
 from workers.spoken import Spoken
@@ -63,13 +64,14 @@ class Question:
 
 
 class Call:
-    def __init__(
-        self, runtime: Runtime, question: Question, candidate: Candidate, attempt: uuid.UUID, number: int
-    ) -> None:
+    def __init__(self, runtime: Runtime, question: Question, given: Pass, number: int) -> None:
+        candidate = given.candidate
         self._runtime = runtime
         self._question = question
         self._candidate = candidate
-        self._attempt = attempt
+        self._attempt = given.admitted.attempt
+        self._held = given.admitted.place.hold  # nano-dollars
+        self._may_extend = True
         self._number = number
         self._feed = StepFeed(runtime.feed, question.run, question.step.id)
         self._begun = question.begun if candidate.provider.continues(candidate.model) else ""
@@ -158,6 +160,22 @@ class Call:
             for event in self._runtime.caller.stream(provider, chat, self._control):
                 self._hear(event, began)
                 held.spent = self._spoken.cost
+                if held.spent > self._held and not self._may_cost(held.spent):
+                    self._spoken.cut(self._held)
+                    return
+
+    def _may_cost(self, spent: int) -> bool:
+        """Whether more than was held may be spent: once as much again, where every budget above has room for it.
+
+        Estimates may be twice the real count, so an honest answer is never cut unless money is short.
+        """
+        if self._spoken.finish is not None:
+            return True  # all of it is there
+        wanted = 2 * self._held
+        if not self._may_extend or spent > wanted or not extend(self._runtime, self._attempt, self._held, wanted):
+            return False
+        self._held, self._may_extend = wanted, False
+        return True
 
     def _messages(self) -> tuple[Message, ...]:
         """What is asked, and what was answered already. White space at its end is refused by some, and said again."""
@@ -182,15 +200,14 @@ class Call:
         match event:
             case Text(text):
                 self._first_token(began)
-                before, tokens = spoken.cost, estimate(text)
-                spoken.output_tokens += tokens
+                before, tokens = spoken.cost, spoken.hear(text)
                 if not spoken.text and self._begun != self._begun.rstrip():
                     text = text.lstrip()  # said already
                 if text:
                     self._say(text, tokens, before)
             case Thought(text):
                 self._first_token(began)
-                spoken.output_tokens += estimate(text)
+                spoken.overhear(text)
             case ToolCall():
                 self._first_token(began)
                 spoken.call(event)

@@ -76,6 +76,10 @@ class Gate:
             _log.warning("budget.nearly_spent", budget=name)
         return alerts
 
+    def extend(self, attempt: uuid.UUID, amount: int) -> bool:
+        """Whether every budget above a call under way could hold `amount` (nano-dollars) for it in all."""
+        return self._admission.extend(attempt, amount)
+
     def correct(self, attempt: uuid.UUID, amount: int | None) -> None:
         """A call that was given up has cost `amount` (nano-dollars) in all; None: what was charged for it."""
         if amount is None:

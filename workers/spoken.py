@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from ledger.attempts import Charge
 from providers.message import Finish, ToolCall, Usage
 from providers.price import Price, cost
-from providers.tokens import estimate
+from providers.tokens import Tally, estimate
 
 
 @dataclass(slots=True)
@@ -16,15 +16,33 @@ class Spoken:
     input_tokens: int
     text: list[str] = field(default_factory=list)
     size: int = 0  # characters of text
-    output_tokens: int = 0
     reported: Usage | None = None
     finish: Finish | None = None
     calls: list[ToolCall] = field(default_factory=list)
     called_tokens: int = 0  # estimated; part of the output's
+    held: int | None = None  # nano-dollars, once the answer was cut because it would have cost more
+    _said: Tally = field(default_factory=Tally)
+    _thought: Tally = field(default_factory=Tally)
+
+    def hear(self, text: str) -> int:
+        """The tokens by which the answer grows."""
+        return self._said.add(text)
+
+    def overhear(self, thought: str) -> None:
+        self._thought.add(thought)
+
+    def cut(self, held: int) -> None:
+        """No more of it is wanted: it ends here as one that has reached its length."""
+        self.held, self.finish = held, Finish("length", "it would have cost more than was held for it")
+
+    @property
+    def output_tokens(self) -> int:
+        """Estimated."""
+        return self._said.tokens + self._thought.tokens + self.called_tokens
 
     @property
     def is_measured(self) -> bool:
-        return self.finish is not None and self.reported is not None
+        return self.finish is not None and self.reported is not None and self.held is None
 
     @property
     def usage(self) -> Usage:
@@ -47,7 +65,7 @@ class Spoken:
     def charge(self) -> Charge:
         usage = self.usage
         return Charge(
-            amount=self.cost,
+            amount=self._owed(),
             is_measured=self.is_measured,
             price=asdict(self.price.at(usage.input)),
             input=usage.input,
@@ -62,4 +80,10 @@ class Spoken:
         self.calls.append(call)
         self.size += len(call.id) + len(call.name) + len(call.arguments)
         self.called_tokens += tokens
-        self.output_tokens += tokens
+
+    def _owed(self) -> int:
+        """Nano-dollars to enter. What was cut is owed what was held: the estimate leans high, and the vendor may have
+        sent more than was read. Only what is far beyond that was certainly sent."""
+        if self.held is None or 4 * self.cost > 5 * self.held:
+            return self.cost
+        return self.held

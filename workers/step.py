@@ -261,7 +261,7 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
         has_other=has_other,
         ends_at=None if work.deadline is None else time.monotonic() + (work.deadline - now()).total_seconds(),
     )
-    call = Call(runtime, question, candidate, attempt, number)
+    call = Call(runtime, question, given, number)
     ending = call.make()
     if ending.error is not None:
         ending = replace(ending, error=failover.noted(ending.error, now_ms(), is_probe=given.admitted.is_probe))

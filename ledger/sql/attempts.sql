@@ -44,6 +44,12 @@ where a.id = held.id and a.owner = %(owner)s and a.status = 'open'
   and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx
 returning a.id, coalesce(r.cancel_requested_at, s.cancel_requested_at) is not null as is_cancelled;
 
+-- name: hold
+-- The most that a call under way may cost is another one now.
+update attempts set hold_nanousd = %(amount)s
+where id = %(attempt)s and owner = %(owner)s and status = 'open'
+returning id;
+
 -- name: release
 -- A worker that stops has ended its calls itself and knows what they have cost: nobody need charge the most for them.
 update attempts a

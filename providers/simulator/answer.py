@@ -75,7 +75,7 @@ def answer(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> Reply:
     limit = max(1, model.context - prompt_tokens)
     if ask.window is not None:  # what does not fit is shifted out, of the prompt as of the answer
         prompt_tokens, limit = min(prompt_tokens, ask.window, model.context), model.context
-    if ask.max_tokens is not None:
+    if ask.max_tokens is not None and not behaviour.overrun:
         limit = min(limit, ask.max_tokens)
     thinking, text, calls = ([], [], []) if behaviour.filtered else _say(ask, behaviour, model, seed)
     cut = len(thinking) + len(text) + sum(len(call.pieces) for call in calls) > limit

@@ -6,7 +6,7 @@
 A later directive wins over an earlier one, so that runtime faults can be appended to a name.
 
     pace     ttft=SECONDS  speed=TOKENS_PER_SECOND (0: as fast as possible)  per=TOKENS_PER_CHUNK
-    answer   tokens=N  say=BASE64URL  echo  verdict=PASS|FAIL  len  cached=N  prefill=on|refused
+    answer   tokens=N  overrun  say=BASE64URL  echo  verdict=PASS|FAIL  len  cached=N  prefill=on|refused
              think[=reasoning|hidden]  thinktag  call=N (so many calls of the tools that were offered, if any)
     refusal  fail=STATUS  after=SECONDS  quota  auth  overloaded  context  filtered[=400]  flaky=N
     silence  reset  silent
@@ -54,6 +54,7 @@ class Behaviour:
     speed: float | None = None
     per: int = 1
     tokens: int | None = None
+    overrun: bool = False  # past the length that was asked for
     say: str | None = None
     echo: bool = False
     verdict: str | None = None
@@ -191,6 +192,7 @@ _DIRECTIVES: Mapping[str, Callable[[str], Changes]] = {
     "speed": _time("speed"),
     "per": _number("per", 1),
     "tokens": _number("tokens"),
+    "overrun": _flag("overrun"),
     "say": _say,
     "echo": _flag("echo"),
     "verdict": _verdict,

@@ -188,6 +188,16 @@ CASES: dict[str, list[Do]] = {
         Do("settle", end("a", 100), ["again"]),
         admit(admitted(), "b", place(amount=150), budgets=RUN),
     ],
+    "a call under way may hold more, where every budget above it has room": [
+        admit(admitted(), "a", budgets=BOTH),
+        admit(admitted(), "b", place(amount=50), budgets=BOTH),
+        Do("extend", {"attempt": "a", "amount": 201}, ["refused"]),
+        Do("extend", {"attempt": "a", "amount": 200}, ["extended"]),
+        admit(["refused", "held", HOUR, f"all/hour@{AT} 250 0 250"], "c", place(amount=1), budgets=BOTH),
+        Do("settle", end("a", 180), ["settled"]),
+        Do("extend", {"attempt": "a", "amount": 200}, ["unknown"]),
+        admit(admitted(), "c", place(amount=20), budgets=BOTH),
+    ],
     "what was settled unseen is corrected, more than once if need be": [
         admit(admitted(), "a", budgets=BOTH),
         Do("settle", end("a", 100), ["settled"]),
@@ -444,6 +454,15 @@ class Machine(RuleBasedStateMachine):
         assert self.both.run("settle", answer)[0] == "settled"
         assert self.both.run("settle", answer) == ["again"]
         self.settled += chosen["amount"]
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), times=st.sampled_from([1, 2, 5]))
+    def extend(self, data: st.DataObject, times: int) -> None:
+        attempt = data.draw(st.sampled_from(sorted(self.open)))
+        amount = self.open[attempt]["amount"]
+        if self.both.run("extend", {"attempt": attempt, "amount": times * amount}) == ["extended"]:
+            self.open[attempt] = {**self.open[attempt], "amount": times * amount}
+            self.admitted += (times - 1) * amount
 
     @precondition(lambda self: self.both.twin.settled)
     @rule(data=st.data(), amount=st.sampled_from([0, 1, 90]))

@@ -212,6 +212,22 @@ class Twin:
                     window.token_tat += (ask["input"] + ask["output"] - reserved) * record["span"] / tpm
         return ["settled", *self._give_back(attempt, ask["amount"])]
 
+    def extend(self, ask: dict[str, Any], now: int) -> Answer:
+        attempt = ask["attempt"]
+        if self.generation is None:
+            return ["rebuilding"]
+        if attempt not in self.records:
+            return ["unknown"]
+        record = self.records[attempt]
+        more = ask["amount"] - record["one"]["amount"]
+        above = [self.budgets[name] for name in record["budgets"]]
+        if any(known.spent + known.held + more > (known.limit or 0) for known in above):
+            return ["refused"]
+        for known in above:
+            known.held += more
+        record["one"] = {**record["one"], "amount": ask["amount"]}
+        return ["extended"]
+
     def correct(self, ask: dict[str, Any], now: int) -> Answer:
         attempt = ask["attempt"]
         if self.generation is None:

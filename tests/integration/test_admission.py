@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from goblin.money import from_usd, to_usd
+from providers.tokens import estimate
 from tests.processes import Processes
-from tests.world import Sim, World, world
+from tests.world import CHEAP, Sim, World, world
 
 QUICK = '[worker]\nlease = 3\n[goblins.chat]\ninstructions = "x"\ntask_class = "fast"\nmax_output_tokens = 100\n'
 NAP = "sim-instant+ttft=0.3"
@@ -15,6 +18,8 @@ SIMS = (
     Sim("rpm", options={"rpm": 30}),
     Sim("dear", ("sim-instant+tokens=50",), options={"budget_daily": 0.001}),
     Sim("dearest", options={"budget_daily": 0.000001}),
+    Sim("overrunning", ("sim-instant+tokens=400+speed=100+overrun",)),
+    Sim("chatty", ("sim-instant+tokens=95+per=1",)),
     Sim("flaky", ("sim-instant+flaky=1",)),
     Sim("plain"),
 )
@@ -83,6 +88,38 @@ def test_a_run_has_a_budget_of_its_own(place: World) -> None:
     assert "run" in row.error["message"]
     rich = place.submit(place.plan("chat@plain: hello"), budget_usd="1")
     assert place.finished(rich).status == "succeeded"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_answer_past_its_hold_is_held_more_for_or_cut_and_never_overspends(place: World, times: int) -> None:
+    """The provider ignores how long an answer may be; there is money for what was held, or for twice as much."""
+    probe = place.submit(place.plan("chat@plain: hello"))
+    place.finished(probe)
+    hold = int(place.one("select hold_nanousd from attempts where run_id = %s", probe).hold_nanousd)  # type: ignore[union-attr]
+    run = place.submit(place.plan("chat@overrunning: hello"), budget_usd=to_usd(times * hold))
+    assert place.finished(run).status == "succeeded"
+    attempt = place.one("select * from attempts where run_id = %s", run)
+    entry = place.one("select * from entries where run_id = %s", run)
+    assert attempt is not None
+    assert entry is not None
+    assert (attempt.finish, attempt.hold_nanousd, entry.is_measured) == ("length", times * hold, False)
+    assert entry.amount_nanousd == times * hold
+    place.until(lambda: len(calls_of(place, "overrunning")) == times)
+    assert calls_of(place, "overrunning")[-1]["nanousd"] <= entry.amount_nanousd
+
+
+def calls_of(place: World, name: str) -> list[dict[str, Any]]:
+    return [call for call in place.sim_get("calls") if call["name"] == name]
+
+
+def test_what_the_pieces_cost_is_what_the_whole_answer_is_estimated_at(place: World) -> None:
+    run = place.submit(place.plan("chat@chatty: hello"))
+    assert place.finished(run).status == "succeeded"
+    pieces = [data for kind, data in place.events(run) if kind == "delta"]
+    text = "".join(piece["text"] for piece in pieces)
+    assert sum(piece["tokens"] for piece in pieces) == estimate(text)
+    price = from_usd(str(CHEAP["output_usd_mtok"])) // 1_000_000
+    assert sum(from_usd(piece["cost"]) for piece in pieces) == pytest.approx(price * estimate(text), abs=1)
 
 
 def test_one_failure_is_asked_again_and_nothing_is_held_at_the_end(place: World) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.message import Message
-from providers.tokens import estimate, estimate_chat
+from providers.tokens import Tally, estimate, estimate_chat
 from tests.fakes.vendor import chat
 
 PROSE = "The quick brown fox jumps over the lazy dog, and then it went home to rest because the day was long. "
@@ -35,6 +35,23 @@ def test_any_text_can_be_estimated(text: str) -> None:
 @given(st.text(), st.integers(2, 50))
 def test_many_times_the_text_is_as_many_times_the_tokens(text: str, times: int) -> None:
     assert estimate(f"{text}\n" * times) == pytest.approx(estimate(f"{text}\n") * times, abs=times)
+
+
+@given(st.lists(st.text(max_size=40), max_size=9))
+def test_a_text_in_pieces_has_the_tokens_of_the_whole(pieces: list[str]) -> None:
+    tally = Tally()
+    assert sum(map(tally.add, pieces)) == tally.tokens == estimate("".join(pieces))
+
+
+@pytest.mark.parametrize(
+    "text", [PROSE * 30, CODE * 20, CHINESE * 20, BASE64 * 10], ids=["prose", "code", "chinese", "base64"]
+)
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_text_letter_by_letter_has_no_more_tokens_than_the_whole(text: str, size: int) -> None:
+    tally = Tally()
+    for start in range(0, len(text), size):
+        tally.add(text[start : start + size])
+    assert tally.tokens == pytest.approx(estimate(text), abs=len(text) // 400)
 
 
 def test_a_chat_has_more_than_its_texts() -> None:
