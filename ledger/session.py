@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from goblin.errors import Unavailable
 
 _Ts = TypeVarTuple("_Ts")
+IDLE_S = 15.0
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 5,
@@ -100,13 +101,17 @@ class Ledger:
             return connection.execute(query).all()
 
     @contextmanager
-    def transaction(self) -> Iterator["Transaction"]:
-        """Several statements as one. Raises Unavailable as `run` does."""
+    def transaction(self, *, idle_s: float = IDLE_S) -> Iterator["Transaction"]:
+        """Several statements as one. Raises Unavailable as `run` does, also when nothing was said for `idle_s` seconds:
+        Postgres ends a silent transaction, so that a process that froze or was cut off lets go of what it has locked.
+        """
         with (
             _outages(),
             self._engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
             connection.begin(),
         ):
+            limit = f"set local idle_in_transaction_session_timeout = {round(idle_s * 1000)}"
+            connection.exec_driver_sql(limit)
             yield Transaction(connection)
 
 

@@ -230,3 +230,15 @@ def test_a_sounding_is_due_while_runs_are_open_and_the_last_one_has_come_back(da
     runs.finish(ledger, run, RunStatus.CANCELLED)
     assert marks.sound(ledger) is None
     ledger.close()
+
+
+def test_a_transaction_that_says_nothing_any_more_lets_go_of_what_it_has_locked(ledger: Ledger) -> None:
+    def has_turn() -> bool:
+        with marks.duty(ledger, "frozen") as is_mine:
+            return is_mine
+
+    with pytest.raises(Unavailable), ledger.transaction(idle_s=0.2) as frozen:
+        frozen.run("marks.try_lock", name="frozen")
+        assert not has_turn()
+        until(has_turn, "the turn of a scheduler that froze")
+    assert has_turn()
