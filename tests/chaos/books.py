@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from goblin.money import to_usd
+from routing.waiting import WAITERS
 from tests.chaos.faults import Moment
 from tests.chaos.town import FATES, Town, key_of
 from tests.chaos.traffic import Order
@@ -57,6 +58,15 @@ class Calls:
     def billed(self, key: str) -> int:
         """Nano-dollars."""
         return sum(call["nanousd"] for call in self.of(key))
+
+
+def close(place: Town, orders: Sequence[Order], moments: Sequence[Moment], calls: Calls, *, patience: float) -> None:
+    """All that must hold, once all has ended, and what was seen of it."""
+    until_all_ended(place, orders, patience)
+    print(f"{len(orders)} runs, {len(moments)} faults; {recovery(place, moments)}")  # noqa: T201
+    check_outcomes(place, orders)
+    print(f"{check_calls(place, moments)}; {check_money(place, calls)}")  # noqa: T201
+    check_nothing_is_left(place)
 
 
 OPEN = """
@@ -164,9 +174,9 @@ def _until_none(place: Town, found: Callable[[Town], Any], patience: float) -> N
 
 def _queued(place: Town) -> dict[str, Any]:
     names = ["steps", "unacked", *(f"provider.{sim.name}" for sim in place.sims)]
-    rooms: Any = place.redis.keys("{goblin}:waiting:*")
     lengths: dict[str, Any] = {name: place.redis.llen(name) for name in names if place.redis.type(name) == "list"}
-    return {name: length for name, length in lengths.items() if length} | {str(room): 1 for room in rooms}
+    lengths[WAITERS] = place.redis.hlen(WAITERS)
+    return {name: length for name, length in lengths.items() if length}
 
 
 def _held(place: Town) -> list[str]:

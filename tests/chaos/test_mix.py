@@ -11,15 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.books import (
-    Calls,
-    check_calls,
-    check_money,
-    check_nothing_is_left,
-    check_outcomes,
-    recovery,
-    until_all_ended,
-)
+from tests.chaos.books import Calls, close
 from tests.chaos.faults import Moment, do, drawn_faults, last
 from tests.chaos.town import Town, town
 from tests.chaos.traffic import Traffic
@@ -45,12 +37,7 @@ def rage(place: Town, seed: int, seconds: float, *, longest: float, rest: float,
             if time.monotonic() > gathered + GATHER_S:
                 calls.gather()
                 gathered = time.monotonic()
-    until_all_ended(place, traffic.orders, 120)
-    told = f"{len(traffic.orders)} runs, {len(moments)} faults in {seconds:.0f} s; {recovery(place, moments)}"
-    print(told)  # noqa: T201
-    check_outcomes(place, traffic.orders)
-    print(f"{check_calls(place, moments)}; {check_money(place, calls)}")  # noqa: T201
-    check_nothing_is_left(place)
+    close(place, traffic.orders, moments, calls, patience=120)
 
 
 def the_seed() -> int:
