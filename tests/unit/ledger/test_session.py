@@ -237,8 +237,12 @@ def test_a_transaction_that_says_nothing_any_more_lets_go_of_what_it_has_locked(
         with marks.duty(ledger, "frozen") as is_mine:
             return is_mine
 
-    with pytest.raises(Unavailable), ledger.transaction(idle_s=0.2) as frozen:
-        frozen.run("marks.try_lock", name="frozen")
-        assert not has_turn()
-        until(has_turn, "the turn of a scheduler that froze")
+    def freeze() -> None:
+        with ledger.transaction(idle_s=0.2) as frozen:
+            frozen.run("marks.try_lock", name="frozen")
+            assert not has_turn()
+            until(has_turn, "the turn of a scheduler that froze")
+
+    with pytest.raises(Unavailable):
+        freeze()
     assert has_turn()
