@@ -3,7 +3,8 @@
 import threading
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import structlog
 
@@ -46,6 +47,10 @@ class Broker:
             with self._lock:
                 self._rests_until = time.monotonic() + _REST
             _log.warning("run.unpublished", run=str(run), error=error.message)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message that has waited. Raises Unavailable."""
+        canvas.send(self._celery.signature(dict(message)))
 
     def close(self) -> None:
         self._celery.close()

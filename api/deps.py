@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -16,14 +17,21 @@ from api.broker import Broker
 from goblin import kv
 from goblin.settings import Settings
 from ledger.session import Ledger
+from providers.call import Caller
 from providers.registry import Registry
 from routing.admission import Admission
+from routing.breaker import Knobs
 from routing.health import Health
 from routing.knock import Knocks
 from routing.offers import Offers
 from routing.route import Router
 from routing.script import Scripts
+from routing.waiting import WaitingRooms
+from workers.gate import Gate
 from workers.stream import Feed
+from workers.wake import Waker
+
+_VECTOR_CALLS = 32  # at once, of one process
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,10 @@ class House:
     feed: Feed
     knocks: Knocks
     admission: Admission
+    gate: Gate
+    caller: Caller
+    vector_calls: CapacityLimiter  # they last as long as a vendor takes, and must not hold up the rest
+    waker: Waker
     doors: Doors
     started_at: float  # on the monotonic clock
 
@@ -54,6 +66,8 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
     ledger = Ledger(settings.require_database_url())
     offers = Offers(settings, environ)
     health = Health(client)
+    admission = Admission(Scripts(client), Knobs(settings.routing.circuit_breaker_threshold))
+    caller = Caller()
     broker = Broker(settings, ledger)
     offers.start()
     try:
@@ -68,13 +82,18 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
             router=Router(offers, settings.routing, health),
             feed=Feed(client, settings.limits),
             knocks=Knocks(client),
-            admission=Admission(Scripts(client)),
+            admission=admission,
+            gate=Gate(admission, settings),
+            caller=caller,
+            vector_calls=CapacityLimiter(_VECTOR_CALLS),
+            waker=Waker(WaitingRooms(client), broker.send),
             doors=Doors(ledger, settings.server.host, environ.get(VARIABLE) or None),
             started_at=time.monotonic(),
         )
     finally:
         offers.stop()
         broker.close()
+        caller.close()
         client.close()
         ledger.close()
 

@@ -102,7 +102,7 @@ class Caller:
 
         Raises ProviderFault (UnknownModel where no dialect makes vectors), or what `control` was cut with.
         """
-        embedder = EMBEDDING.get(provider.dialect)
+        embedder, judge = EMBEDDING.get(provider.dialect), SPOKEN.get(provider.dialect, SPOKEN["openai"]).fault
         if embedder is None:
             raise UnknownModel(f"{provider.name} makes no embeddings that are spoken here")
         parts: list[Embeddings] = []
@@ -110,7 +110,7 @@ class Caller:
             with self._watched(provider, control):
                 for some in slices(texts, embedder.most_texts):
                     request = embedder.request(provider, Embed(model, some, purpose, dimensions))
-                    body = self._receive(provider, request, control, SPOKEN[provider.dialect].fault)
+                    body = self._receive(provider, request, control, judge)
                     control.first_token()
                     parts.append(embedder.parse(body, len(some)))
         except ProviderFault as fault:

@@ -12,6 +12,8 @@ from providers.name import nearest
 from providers.price import Price
 from providers.wire.complaint import Rule
 
+VECTORS = frozenset({"embeddings", "vectorize"})  # dialects in which nobody talks
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -95,6 +97,8 @@ class Provider:
 
     def why_not(self) -> str | None:
         """Why no call can be sent, with the cure; None when one can."""
+        if self.dialect in VECTORS:
+            return "makes or keeps vectors, and answers no step"
         if self.obstacle is not None or self.models:
             return self.obstacle
         return (
@@ -106,6 +110,9 @@ class Provider:
     def continues(self, model: Model) -> bool:
         """Whether it goes on with the words of an assistant that end a conversation."""
         return bool({**self.quirks, **model.quirks}.get("prefill"))
+
+    def embedder(self, model_id: str) -> Model | None:
+        return next((model for model in self.embedders if model.id == model_id), None)
 
     def takes_tools(self, model: Model) -> bool:
         return bool({**self.quirks, **model.quirks}.get("tools", True))

@@ -18,7 +18,7 @@ from goblin.errors import ConfigError, NotFound
 from goblin.settings import ModelSettings, ProviderSettings, Settings, TaskClass
 from providers import price
 from providers.name import nearest
-from providers.provider import Deadlines, Model, Prior, Provider
+from providers.provider import VECTORS, Deadlines, Model, Prior, Provider
 from providers.row import PLACEHOLDER, DialectName, ModelRow, Row, rows
 from providers.wire.spoken import NEEDS, SPOKEN, TOOLLESS
 
@@ -45,6 +45,11 @@ class Registry:
         """Every model of every provider, by priority, then name; whether it can serve now is for others to say."""
         ordered = sorted(self.providers.values(), key=lambda provider: (provider.priority, provider.id))
         return tuple((provider, model) for provider in ordered for model in provider.models)
+
+    def embedders(self) -> tuple[tuple[Provider, Model], ...]:
+        """The same for models that make vectors."""
+        ordered = sorted(self.providers.values(), key=lambda provider: (provider.priority, provider.id))
+        return tuple((provider, model) for provider in ordered for model in provider.embedders)
 
     def with_models(self, found: Mapping[str, Iterable[Model]]) -> "Registry":
         """The same registry in which the named providers serve other models."""
@@ -118,9 +123,7 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
         stream_path=stream_path,
         models_path=models_path,
         embeddings_path=embeddings_path,
-        embedders=tuple(
-            _model(row, one, said, now) for one in row.models if one.kind == "embedding" and not _retired(one, now)
-        ),
+        embedders=_embedders(name, row, said, now),
         variables=filled,
         rules=tuple(error.rule() for error in row.errors),
         discovers=row.is_discovered and not said.models and not row.models,
@@ -132,7 +135,7 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
 def _obstacle(name: str, row: Row, key: SecretStr | None, enabled: bool, missing: tuple[str, ...]) -> str | None:
     if not enabled:
         return "disabled"
-    if row.dialect not in SPOKEN:
+    if row.dialect not in SPOKEN and row.dialect not in VECTORS:
         return f"its dialect ({row.dialect}) is not spoken here"
     if (package := NEEDS.get(row.dialect)) is not None and find_spec(package) is None:
         return f"needs the package {package}: install goblin-assistant with the extra `{row.dialect}`"
@@ -222,9 +225,23 @@ def _quirks(row: Row, said: ProviderSettings) -> Mapping[str, Any]:
         "reasoning_temperature": None if row.reasoning.temperature else False,
         "temperature": None if row.temperature else False,
         "prefill": (row.prefill if said.prefill is None else said.prefill) or None,
+        "embedding": row.embedding.model_dump() if row.embedding is not None else None,
         "tools": None if row.tools and row.dialect not in TOOLLESS else False,
     }
     return {name: value for name, value in quirks.items() if value is not None}
+
+
+def _embedders(name: str, row: Row, said: ProviderSettings, now: datetime) -> tuple[Model, ...]:
+    if said.embedding_models is None:
+        listed = (one for one in row.models if one.kind == "embedding" and not _retired(one, now))
+        return tuple(_model(row, one, said, now) for one in listed)
+    free = ({"output_usd_mtok": 0, **_named(one)} for one in said.embedding_models)  # vectors are not counted in tokens
+    priced = tuple(ModelSettings.model_validate(one) for one in free)
+    return _models(name, row, said.model_copy(update={"models": priced}), now)
+
+
+def _named(one: str | ModelSettings) -> dict[str, Any]:
+    return {"id": one} if isinstance(one, str) else one.model_dump(exclude_none=True)
 
 
 def _models(name: str, row: Row, said: ProviderSettings, now: datetime) -> tuple[Model, ...]:

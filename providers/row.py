@@ -39,6 +39,15 @@ class Reasoning(Part):
     output: str | None = Field(None, description="where reasoning text comes back; for readers")
 
 
+class EmbeddingRow(Part):
+    """What a request for vectors calls by other names than OpenAI's."""
+
+    purpose_field: str | None = Field(None, description="says what the texts are for; absent: it is not told")
+    document: str = "document"
+    query: str = "query"
+    dimensions_field: str = "dimensions"
+
+
 class ErrorRow(Part):
     """An error answer that means something else here than in the dialect; every given condition must hold."""
 
@@ -139,6 +148,7 @@ class Row(Part):
     headers: Mapping[str, str] = {}
     body: Mapping[str, Any] = Field({}, description="merged into every request")
     reasoning: Reasoning = Reasoning()
+    embedding: EmbeddingRow | None = None
     errors: tuple[ErrorRow, ...] = ()
     genai_prices: str | None = Field(None, description="provider id in genai-prices")
     batch: str | None = None
@@ -222,7 +232,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _keys((Row, ModelRow, Reasoning, ErrorRow, DeadlineRow, PriorRow))
+        known = _keys((Row, ModelRow, Reasoning, EmbeddingRow, ErrorRow, DeadlineRow, PriorRow))
         return f"unknown key {where}{nearest(str(first['loc'][-1]), known)}"
     return f"{where}: {first['msg']}"
 

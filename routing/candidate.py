@@ -25,6 +25,7 @@ class Need:
     excluded: Mapping[str, str] = field(default_factory=dict)  # candidate name -> what it did to this step before
     context_above: int = 0  # tokens; a smaller window was refused already
     tools: bool = False  # the model is offered some
+    vectors: bool = False  # wanted in place of words
 
 
 class Candidate(NamedTuple):
@@ -56,7 +57,7 @@ def eligible(offers: Iterable[tuple[Provider, Model]], need: Need) -> tuple[list
     obstacle: str | None = None
     for provider, model in offers:
         if provider is not asked:  # the models of a provider come one after the other
-            asked, obstacle = provider, provider.why_not()
+            asked, obstacle = provider, provider.obstacle if need.vectors else provider.why_not()
         if obstacle is not None:
             refusals[provider.id] = obstacle
             continue
@@ -81,6 +82,8 @@ def _against(provider: Provider, model: Model, need: Need) -> str | None:
         return f"tried already: {need.excluded[name]}"
     if need.provider is None and need.task_class not in model.classes:
         return f"not made for {need.task_class} tasks"
+    if need.vectors:
+        return None  # each text must fit by itself, and the vendor says so where one does not
     if need.tools and not provider.takes_tools(model):
         return "takes no tools"
     return _too_small(model, need)

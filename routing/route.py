@@ -85,8 +85,8 @@ class Router:
         """All that can serve the need, best first; without `health` as the catalog's priors have it."""
         snapshot = self._health.snapshot() if self._health else EMPTY
         known = self._offers.registry
-        candidates, refusals = eligible(known.candidates(), need)
-        silent = (provider for provider in known.providers.values() if not provider.models)
+        candidates, refusals = eligible(known.embedders() if need.vectors else known.candidates(), need)
+        silent = (one for one in known.providers.values() if not one.models and not need.vectors)
         refusals |= {provider.id: why for provider in silent if (why := provider.why_not()) is not None}
         resting = _resting(candidates, snapshot.resting(time.time()))
         measured = [(candidate, snapshot.measure(candidate)) for candidate in candidates]

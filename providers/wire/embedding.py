@@ -15,21 +15,37 @@ from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, tokens, tree
 
 
-class OpenAi:
-    most_texts = 2048
+class Plain:
+    """What many took over from OpenAI; what a provider calls otherwise stands in its row."""
+
+    most_texts = 128
 
     def request(self, provider: Provider, embed: Embed) -> HttpRequest:
-        body: dict[str, Any] = {"model": embed.model, "input": embed.texts, "encoding_format": "float"}
+        words = dialect.quirks(provider, embed.model).get("embedding", {})
+        body: dict[str, Any] = {"model": embed.model, "input": embed.texts}
+        if (purpose := words.get("purpose_field")) is not None:
+            body[purpose] = words.get(embed.purpose, embed.purpose)
         if embed.dimensions is not None:
-            body["dimensions"] = embed.dimensions
-        return _post(provider, embed, "/embeddings", body)
+            body[words.get("dimensions_field", "dimensions")] = embed.dimensions
+        return _post(provider, embed, "/embeddings", {**body, **self._format()})
+
+    def _format(self) -> Mapping[str, str]:
+        return {}
 
     def parse(self, body: bytes, count_: int) -> Embeddings:
         answer = load(body)
         rows = [tree(row) for row in entries(answer.get("data"))]
         rows.sort(key=lambda row: count(row.get("index")))
         usage = tree(answer.get("usage"))
-        return _embeddings([row.get("embedding") for row in rows], count_, usage.get("prompt_tokens"))
+        prompt = usage.get("prompt_tokens", usage.get("total_tokens"))
+        return _embeddings([row.get("embedding") for row in rows], count_, prompt)
+
+
+class OpenAi(Plain):
+    most_texts = 2048
+
+    def _format(self) -> Mapping[str, str]:
+        return {"encoding_format": "float"}
 
 
 class Gemini:
@@ -84,7 +100,7 @@ class Cohere:
 
 
 EMBEDDING: Mapping[str, Embedder] = MappingProxyType(
-    {"openai": OpenAi(), "gemini": Gemini(), "ollama": Ollama(), "cohere": Cohere()}
+    {"openai": OpenAi(), "embeddings": Plain(), "gemini": Gemini(), "ollama": Ollama(), "cohere": Cohere()}
 )
 
 

@@ -270,8 +270,8 @@ def test_a_catalog_that_is_no_folder_is_refused(tmp_path: Path) -> None:
         load(Settings(catalog=tmp_path / "nowhere"), {})
 
 
-def test_a_dialect_that_nobody_speaks_yet_is_listed_but_not_ready(tmp_path: Path) -> None:
+def test_a_dialect_in_which_nobody_talks_is_listed_but_answers_no_step(tmp_path: Path) -> None:
     row = ROW + 'dialect = "vectorize"\n[[models]]\nid = "m"\n'
     assert with_catalog(tmp_path, row, {"MINE_KEY": "k"}).get("mine").why_not() == (
-        "its dialect (vectorize) is not spoken here"
+        "makes or keeps vectors, and answers no step"
     )

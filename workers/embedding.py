@@ -1,0 +1,119 @@
+"""One call for vectors: what it brings, how it ended, and what it cost, as data for the ledger.
+
+Whoever makes it has admitted it and holds its lease. A search in an index may belong to the call: its faults are told
+as the index's own, and speak against nobody who makes vectors.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from goblin.errors import GoblinError
+from ledger.attempts import Charge, Ending
+from ledger.states import AttemptStatus, StepStatus
+from providers.call import Caller, Control
+from providers.embed import Embeddings, Purpose, Vector
+from providers.message import Usage
+from providers.price import Price, cost
+from routing.breaker import Told, told
+from routing.candidate import Candidate
+from routing.health import Health
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Texts to make vectors of. `tokens` are estimated."""
+
+    texts: tuple[str, ...]
+    tokens: int
+    purpose: Purpose = "document"
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What is owed for so many tokens of texts."""
+
+    price: Price
+    usage: Usage
+    is_measured: bool
+
+    @property
+    def amount(self) -> int:
+        """Nano-dollars."""
+        return cost(self.price, self.usage)
+
+    def charge(self) -> Charge:
+        price = asdict(self.price.at(self.usage.input))
+        return Charge(self.amount, is_measured=self.is_measured, price=price, input=self.usage.input)
+
+
+class IndexFailed(GoblinError):
+    """An index could not be searched; whoever made the vector did nothing wrong."""
+
+    slug: ClassVar[str] = "index_failed"
+    http_status = 502
+
+
+class Embedding:
+    """`use` makes the output of the vectors; without it there is none. Raises nothing: every end is data."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        health: Health,
+        candidate: Candidate,
+        wish: Wish,
+        use: Callable[[tuple[Vector, ...]], str] | None = None,
+    ) -> None:
+        self._caller = caller
+        self._health = health
+        self._candidate = candidate
+        self._wish = wish
+        self._use = use
+        self.control = Control()
+        self.found: Embeddings | None = None
+        self.error: GoblinError | None = None  # how it ended, once it has
+        self.took_s = 0.0
+
+    @property
+    def told(self) -> Told:
+        """What the vendor said of its limits."""
+        return told(self.control.limits, time.monotonic() - self.control.limits_at)
+
+    @property
+    def bill(self) -> Bill:
+        usage = self.found.usage if self.found is not None else None
+        return Bill(self._candidate.price, usage or Usage(input=self._wish.tokens), is_measured=usage is not None)
+
+    def make(self) -> Ending:
+        began = time.monotonic()
+        output: str | None = None
+        try:
+            self.found = self._ask()
+            self.took_s = time.monotonic() - began
+            self._health.succeeded(self._candidate, self.took_s, None)
+            output = self._use(self.found.vectors) if self._use is not None else None
+        except GoblinError as fault:
+            self.error = fault
+            if self.found is None:
+                self._health.failed(self._candidate, fault)
+        return self._ending(output, time.monotonic() - began)
+
+    def _ask(self) -> Embeddings:
+        wish, candidate = self._wish, self._candidate
+        return self._caller.embed(
+            candidate.provider, candidate.model.id, wish.texts, self.control, wish.purpose, wish.dimensions
+        )
+
+    def _ending(self, output: str | None, duration_s: float) -> Ending:
+        is_cut = self.control.is_asked and self.control.error is not None
+        common: dict[str, Any] = {
+            "charge": self.bill.charge() if self.found is not None or is_cut else None,
+            "ttft_ms": round(self.took_s * 1000) if self.found is not None else None,
+            "duration_ms": round(duration_s * 1000),
+        }
+        if self.error is not None:
+            return Ending(AttemptStatus.FAILED, StepStatus.PENDING, error=self.error.as_value(), **common)
+        return Ending(AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, output, finish="stop", **common)
