@@ -135,14 +135,17 @@ def test_a_call_reaches_its_vendor_as_the_vendor_wants_it(name: str, caplog: pyt
 def test_a_text_reaches_those_who_make_vectors(name: str) -> None:
     wanted, refuse, caller = EXPECTED[name]["vectors"], Refusing(), Caller()
     with Vendor(refuse) as vendor:
-        called = configured(name, base_url=vendor.url)
+        named = {"embedding_models": (wanted["model"],)} if wanted.get("named") else {}
+        called = configured(name, base_url=vendor.url, **named)
         with pytest.raises(BadCredentials):
-            caller.embed(called, wanted["model"], [PROMPT], Control())
+            caller.embed(called, wanted["model"], [PROMPT], Control(), "query", 16 if "body" in wanted else None)
     assert called.local or wanted["model"] in [model.id for model in called.embedders]
     caller.close()
     (asked,) = refuse.asked
     assert (asked.method, asked.target) == ("POST", wanted["path"])
     assert PROMPT in asked.body.decode()
+    if "body" in wanted:
+        assert json.loads(asked.body) == {"model": wanted["model"], "input": [PROMPT], **wanted["body"]}
     assert KEY in "".join(asked.headers.values())
     assert KEY not in asked.target + asked.body.decode()
 
