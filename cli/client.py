@@ -69,6 +69,9 @@ class Api:
     def decisions(self, run: str) -> dict[str, Any]:
         return self._ask("GET", f"/v1/runs/{run}/decisions")
 
+    def budgets(self) -> dict[str, Any]:
+        return self._ask("GET", "/v1/budgets")
+
     def usage(self, **wanted: str) -> dict[str, Any]:
         return self._ask("GET", "/v1/usage", params=wanted)
 

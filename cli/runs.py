@@ -1,16 +1,20 @@
 """Commands about runs that are there: `goblin runs`, `watch`, `cancel`, `explain`, `costs`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.complain import FAILED
 from goblin.errors import UsageError
 
+if TYPE_CHECKING:
+    from cli.client import Api
+
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
 GROUPS = ("provider", "model", "goblin", "key", "day")
+UNAVAILABLE = 503
 SHOWN = 60  # characters of a workflow in a list
 
 
@@ -90,7 +94,7 @@ def costs(
     since: Annotated[str | None, typer.Option(help="From this moment on, as in 2030-01-31T00:00:00Z.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What was spent, from the ledger."""
+    """What was spent, from the ledger, and what is left of each budget."""
     from cli import reach, show
 
     groups = [name.strip() for name in by.split(",") if name.strip()]
@@ -98,12 +102,34 @@ def costs(
         raise UsageError(f"--by takes {', '.join(GROUPS)}, not {unknown[0]!r}")
     with reach.api() as api:
         found = api.usage(group_by=",".join(groups), **({"since": since} if since else {}))
+        budgets = _budgets(api)
     if as_json:
-        show.put_json(found)
+        show.put_json({**found, "budgets": budgets})
         return
     total = {**dict.fromkeys(groups, ""), **dict.fromkeys(groups[:1], "total"), **found["total"]}
     columns = (*groups, ">calls", ">in", ">out", ">cost", ">of it estimated")
     show.put_table(columns, [_cost_row(one, groups) for one in (*found["data"], total)])
+    if budgets:
+        show.put_table(("budget", ">limit", ">spent", ">held", ">left", "begins anew"), map(_budget_row, budgets))
+
+
+def _budgets(api: "Api") -> list[dict[str, Any]]:
+    """None of them while they are being counted: what was spent is known all the same."""
+    from cli.client import Answered
+
+    try:
+        return list(api.budgets()["data"])
+    except Answered as no:
+        if no.details["status"] != UNAVAILABLE:
+            raise
+        return []
+
+
+def _budget_row(one: Mapping[str, Any]) -> tuple[object, ...]:
+    from cli import show
+
+    money = (show.dollars(one[f"{name}_usd"]) for name in ("limit", "spent", "held", "remaining"))
+    return (one["name"], *money, one["resets_at"] or "never")
 
 
 def _cost_row(row: Mapping[str, Any], groups: list[str]) -> tuple[object, ...]:

@@ -14,13 +14,18 @@ local now = now_ms()
 local changes = {}
 local IN_A_ROW = 4
 
-local function note(name, what, until_ms)
+-- `until_ms`: who is left alone, and was not for longer before; nothing: only a cooldown is left of it
+local function note(breaker, name, what, until_ms)
   changes[#changes + 1] = name
   changes[#changes + 1] = what
-  if until_ms then
-    redis.call("HSET", KEYS[1] .. ":rests", name, whole(until_ms) .. " " .. ask.reason)
-  else
-    redis.call("HDEL", KEYS[1] .. ":rests", name)
+  local rests = KEYS[1] .. ":rests"
+  local known, reason = string.match(redis.call("HGET", rests, name) or "0 ", "^(%d+) (.*)$")
+  if until_ms and until_ms > tonumber(known) then
+    redis.call("HSET", rests, name, whole(until_ms) .. " " .. ask.reason)
+  elseif not until_ms and breaker.cool > now then
+    redis.call("HSET", rests, name, whole(breaker.cool) .. " " .. reason)
+  elseif not until_ms then
+    redis.call("HDEL", rests, name)
   end
 end
 
@@ -41,13 +46,13 @@ local function trip(name, breaker, verdict)
   if is_of_key then redis.call("HSET", breaker.key, "lock", ask.lock) end
   redis.call("HSET", breaker.key, "state", "open", "until", now + rest, "streak", streak + 1,
     "generation", breaker.generation + 1)
-  note(name, "opened", now + rest)
+  note(breaker, name, "opened", now + rest)
 end
 
 local function close(name, breaker)
   redis.call("HDEL", breaker.key, "until", "probe", "probe_until", "lock")
   redis.call("HSET", breaker.key, "state", "closed", "ramp", now, "let", 0, "generation", breaker.generation + 1)
-  note(name, "closed")
+  note(breaker, name, "closed")
 end
 
 -- Counts an outcome; RETURNS true when the failure rate of this period and the one before it is too high. Who has just
@@ -112,7 +117,7 @@ for place, name in ipairs({ask.provider, ask.candidate}) do
   local cool_ms = verdict == "cool" and ask.rest_ms or ask.cool_ms
   if place == 2 and cool_ms > 0 and now + cool_ms > breaker.cool then
     redis.call("HSET", breaker.key, "cool", now + cool_ms)
-    note(name, "cooled", now + cool_ms)
+    note(breaker, name, "cooled", now + cool_ms)
   end
   if place == 2 and (ask.learned_requests > 0 or ask.learned_tokens > 0) then
     learn(name, breaker)

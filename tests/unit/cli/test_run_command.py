@@ -147,8 +147,24 @@ def test_costs_by_several_things_end_with_the_total(goblin: Goblin, api: Any) ->
     sums = {"calls": 1, "usage": STEP["usage"], "cost_usd": "0.000000050", "estimated_usd": "0.000000000"}
     page = {"data": [{"provider": "openai", "day": "2030-01-31", **sums}], "total": sums, "truncated": False}
     api.answer("GET", "/v1/usage", (200, json.dumps(page)))
+    api.answer("GET", "/v1/budgets", (503, '{"type": "/problems/unavailable", "status": 503}'))
     lines = goblin("costs", "--by", "provider,day", GOBLIN_URL=api.url).stdout.splitlines()
     assert lines[1].split()[:3] == ["openai", "2030-01-31", "1"]
     assert lines[-1].startswith("total")
     assert "group_by=provider%2Cday" in api.asked[0].path
     assert goblin("costs", "--by", "colour", GOBLIN_URL=api.url).exit_code == 2
+
+
+def test_costs_show_what_is_left_of_each_budget(goblin: Goblin, api: Any) -> None:
+    sums = {"calls": 0, "usage": STEP["usage"], "cost_usd": "0.000000000", "estimated_usd": "0.000000000"}
+    api.answer("GET", "/v1/usage", (200, json.dumps({"data": [], "total": sums, "truncated": False})))
+    left = {
+        "name": "all/hour", "limit_usd": "10.000000000", "spent_usd": "1.500000000", "held_usd": "0.500000000",
+        "remaining_usd": "8.000000000", "resets_at": "2030-01-31T01:00:00Z",
+    }  # fmt: skip
+    api.answer("GET", "/v1/budgets", (200, json.dumps({"data": [left, {**left, "name": "key", "resets_at": None}]})))
+    *_, hour, key = goblin("costs", GOBLIN_URL=api.url).stdout.splitlines()
+    amounts = ["$10.000000000", "$1.500000000", "$0.500000000", "$8.000000000"]
+    assert hour.split() == ["all/hour", *amounts, "2030-01-31T01:00:00Z"]
+    assert key.split() == ["key", *amounts, "never"]
+    assert json.loads(goblin("costs", "--json", GOBLIN_URL=api.url).stdout)["budgets"][0] == left

@@ -148,6 +148,15 @@ def test_a_throttled_candidate_is_left_alone_as_long_as_its_vendor_says(
     assert reason(admit(admission, "sim/large")) is None
 
 
+def test_a_longer_rest_is_not_forgotten_for_a_shorter_one(admission: Admission, client: redis.Redis) -> None:
+    tell(admission, Throttled("slow down", retry_after=42))
+    tell(admission, FAULT, times=KNOBS.samples)
+    assert resting(client) == {"sim", "sim/small"}
+    assert "slow down" in Health(client).snapshot().resting(time.time())["sim/small"]
+    assert resting(client, 40) == {"sim/small"}
+    assert resting(client, 44) == set()
+
+
 def test_a_failure_whose_vendor_names_a_delay_counts_and_is_given_it(admission: Admission, client: redis.Redis) -> None:
     tell(admission, Overloaded("come back later", retry_after=7))
     assert resting(client, 5) == {"sim/small"}
