@@ -204,6 +204,11 @@ def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> 
     return Taken(rows[0].number, rows[0].provider, rows[0].model, rows[0].hold_nanousd) if rows else None
 
 
+def call_back(ledger: Ledger) -> None:
+    """Give up the calls that were handed over and that nobody has taken yet: their messages are gone."""
+    ledger.run("attempts.call_back")
+
+
 def renew(
     ledger: Ledger, owner: uuid.UUID, lease: float, spent: Mapping[uuid.UUID, int]
 ) -> tuple[frozenset[uuid.UUID], frozenset[uuid.UUID]]:

@@ -90,6 +90,7 @@ class Recovery:
         marker = secrets.token_hex(16)
         if known is not None:
             runs.outdate_all(self.ledger)
+            attempts.call_back(self.ledger)
             _log.warning("redis.was_emptied")
         marks.put(self.ledger, "marker", marker)
         with outages():

@@ -35,6 +35,10 @@ update attempts set owner = %(owner)s, lease_until = now() + make_interval(secs 
 where id = %(attempt)s and status = 'open' and owner is null and lease_until > now()
 returning number, provider, model, hold_nanousd;
 
+-- name: call_back
+-- Redis came back empty: calls that were handed over to another worker's queue are not on their way any more.
+update attempts set lease_until = now() where status = 'open' and owner is null;
+
 -- name: renew
 -- All leases of one worker process; what does not come back is lost, what is cancelled, with its run or alone, must stop.
 update attempts a

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ledger import runs
+from tests.fakes.wire import Wire
 from tests.processes import Processes
 from tests.world import Sim, World, world
 from workers.canvas import publish
@@ -16,6 +18,7 @@ from workers.lease import CANCEL
 
 QUICK = "[worker]\nlease = 3\n[routing]\nhealth_check_interval = 600\n"
 SLOW = "sim-instant+ttft=1.5"
+CUT_S = float(os.environ.get("GOBLIN_CUT_S", "6"))
 FLOW = "chat@sim: one THEN chat@sim: two AND chat@sim: three THEN chat@sim: four"
 
 
@@ -145,3 +148,27 @@ def test_a_step_that_is_cancelled_in_the_middle_of_its_call_is_cut_and_the_run_g
     assert [kind for kind, _ in place.events(run)].count("step.finished") == 2
     spent = place.all("select idx, is_measured from entries where run_id = %s order by idx", run)
     assert [tuple(entry) for entry in spent] == [(0, False), (1, True)]
+
+
+@pytest.mark.parametrize("how", ["refused", "silent, then closed"])
+def test_a_worker_that_was_cut_off_from_redis_for_a_while_takes_messages_again(place: World, how: str) -> None:
+    place.start_scheduler()
+    with Wire(place.env["REDIS_URL"]) as wire:
+        worker = place.start_worker("w1", env={**place.env, "REDIS_URL": wire.url})
+        assert place.finished(place.submit(place.plan(FLOW))).status == "succeeded"
+        if how == "refused":
+            wire.shut()
+        else:
+            wire.silence()
+        stuck = place.submit(place.plan(FLOW))
+        until_past(place, CUT_S)
+        wire.cut()
+        wire.mend()
+        assert place.finished(stuck, 60).status == "succeeded"
+        assert place.finished(place.submit(place.plan(FLOW))).status == "succeeded"
+        worker.teardown()
+
+
+def until_past(place: World, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    place.until(lambda: time.monotonic() >= end, seconds + 5)

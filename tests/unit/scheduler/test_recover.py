@@ -19,8 +19,8 @@ from ledger.states import RunStatus
 from routing.waiting import Waiter, WaitingRooms
 from scheduler.absent import Absent
 from scheduler.recover import MARKER, Recovery
-from tests.fakes.racing import at_once
-from tests.fakes.runs import SUCCESS, accept, assert_books_balance, claim, one, run_row
+from tests.fakes.racing import at_once, begin, until
+from tests.fakes.runs import SUCCESS, accept, assert_books_balance, claim, one, run_row, step_rows
 from tests.fakes.wire import Wire
 from workers.app import STEPS, create
 from workers.canvas import STEP, publish
@@ -467,3 +467,48 @@ def test_a_sounding_that_was_lost_is_followed_by_another(place: Place) -> None:
     place.patient.go()
     assert place.client.llen(STEPS) == 1
     assert run_row(place.ledger, run).epoch == 1
+
+
+def test_a_call_that_lay_in_the_queue_of_an_emptied_redis_is_given_up_at_no_cost(place: Place) -> None:
+    run = place.publish("chat: one")
+    attempts.open_attempt(place.ledger, claim(run, owner=None, lease=60))
+    place.client.flushdb()
+    place.impatient.go()
+    place.impatient.go()
+    assert step_rows(place.ledger, run)[0].status == "pending"
+    assert run_row(place.ledger, run).cost_nanousd == 0
+    assert (run, 0, run_row(place.ledger, run).epoch) in place.sent()
+
+
+def test_a_scan_in_whose_middle_postgres_goes_away_forgets_nobody(place: Place, database: str, redis_url: str) -> None:
+    lost = [accept(place.ledger) for _ in range(20)]
+    for _ in range(20):
+        run = place.publish()
+        attempts.open_attempt(place.ledger, claim(run, 0, lease=-1))
+        lost.append(run)
+    place.lose_messages()
+    with Wire(database) as wire:
+        far = make(wire.url, redis_url)
+        scan = begin(far.impatient.go)
+        until(lambda: len(place.sent()) >= 5, "a scan that is under way")
+        wire.shut()
+        assert isinstance(scan.exception(), Unavailable)
+        wire.mend()
+        assert far.impatient.go()
+        far.ledger.close()
+    assert len(place.sent()) >= 40
+    for run in lost:
+        row = run_row(place.ledger, run)
+        assert row.published_epoch == row.epoch
+        assert (run, 0, row.epoch) in place.sent()
+
+
+def test_a_run_that_moved_on_since_it_was_found_lost_is_left_alone(place: Place) -> None:
+    """Found by one scheduler that was then frozen, brought back by another: the first one does nothing more."""
+    run = place.publish()
+    place.lose_messages()
+    place.drain()
+    (found,) = runs.stalled(place.ledger, patience=0, limit=10)
+    place.impatient.go()
+    assert place.sent() == [(run, 0, 2)]
+    assert runs.renew_epoch(place.ledger, *found) is None
