@@ -16,7 +16,7 @@ from routing.ask import CANDIDATES, SPAN_MS, Ask, Place, as_values
 from routing.breaker import Contact, Knobs, Seen
 from routing.budget import State
 from routing.refusal import Refused, Short, shorts
-from routing.script import Scripts
+from routing.script import Scripts, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class Admission:
         """A call that was settled unseen has cost `amount` (nano-dollars) in all, as the ledger knows now."""
         self.scripts.run("correct", {"attempt": str(attempt), "amount": amount})
 
-    def conclude(self, admitted: Admitted, used: Used, outcome: Seen) -> tuple[str, ...]:
-        """`observe` and `settle` of an admitted call, in one round trip."""
+    def conclude(self, admitted: Admitted, used: Used, outcome: Seen, *more: Verb) -> tuple[str, ...]:
+        """`observe` and `settle` of an admitted call, and `more` verbs, in one round trip."""
         place = admitted.place
         judged = breaker.as_ask(str(admitted.attempt), place.provider, place.candidate, outcome, self._knobs, SPAN_MS)
         settled = _settlement(admitted.attempt, used, admitted.generation, admitted.counters)
-        return _alerts(self.scripts.run_all([("judge", judged), ("settle", settled)])[1])
+        return _alerts(self.scripts.run_all([("judge", judged), ("settle", settled), *more])[1])
 
     def release(self, attempt: uuid.UUID) -> None:
         """The call was never made: give everything back. Harmless after a settlement, or twice."""

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 
 import redis
 
@@ -16,9 +15,9 @@ from goblin.kv import outages
 from routing.candidate import Candidate
 from routing.patience import Habit
 from routing.score import Measure
-from routing.script import PREFIX
+from routing.script import PREFIX, Scripts, Verb
 
-MEASURES = "goblin:health:measures"
+MEASURES = f"{PREFIX}:health"  # written by the verb `observe`
 RESTS = f"{PREFIX}:rests"  # written by the verb `judge`
 FRESH = 1.0  # seconds that a snapshot is good for
 WEIGHT = 0.2  # of the newest sample
@@ -71,11 +70,14 @@ EMPTY = Snapshot({}, {})
 
 
 class Health:
-    """Reads and writes the fleet's knowledge; one per process, safe for many threads."""
+    """Reads and writes the fleet's knowledge; one per process, safe for many threads.
+
+    Whoever tells Redis of a call's end anyway sends `success` or `failure` along instead.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._observe = client.register_script(files("routing").joinpath("lua/observe.lua").read_text())
+        self._scripts = Scripts(client)
         self._snapshot = EMPTY
         self._read_at = 0.0
         self._lock = threading.Lock()
@@ -109,34 +111,46 @@ class Health:
         tokens_per_second: float | None,
         silence_s: float | None = None,
     ) -> None:
-        """`silence_s` is the longest silence between two pieces of the answer."""
-        speed: str | float = "" if tokens_per_second is None else tokens_per_second
-        self._fold(candidate, "1", _ms(ttft_s), speed, _ms(ttft_s), _ms(silence_s))
+        self._tell(success(candidate, ttft_s, tokens_per_second, silence_s))
 
     def failed(self, candidate: Candidate, error: GoblinError, waited: Habit = Habit()) -> None:  # noqa: B008
-        """What is not the provider's doing says nothing about its success. `waited` is what it was given in vain."""
-        is_its_own = error.breaker in {Breaker.COUNT, Breaker.OPEN}
-        self._fold(candidate, "0" if is_its_own else "-1", "", "", _ms(waited.ttft_s), _ms(waited.silence_s))
+        self._tell(failure(candidate, error, waited))
 
-    def _fold(
-        self,
-        candidate: Candidate,
-        ok: str,
-        ttft_ms: str | float,
-        speed: str | float,
-        slow_ttft_ms: str | float,
-        slow_silence_ms: str | float,
-    ) -> None:
-        arguments = [candidate.name, ok, ttft_ms, speed, WEIGHT, slow_ttft_ms, slow_silence_ms, BELIEVED]
+    def _tell(self, lesson: Verb) -> None:
         try:
-            with outages():
-                self._observe(keys=[MEASURES], args=arguments)
+            self._scripts.run_all([lesson])
         except Unavailable:
             return  # a lost observation is made good by the next one
 
 
-def _ms(seconds: float | None) -> str | float:
-    return "" if seconds is None else seconds * 1000
+def success(
+    candidate: Candidate, ttft_s: float | None, tokens_per_second: float | None, silence_s: float | None = None
+) -> Verb:
+    """The verb that tells of a call which ended well; `silence_s` is the longest between two pieces of its answer."""
+    return _observe(candidate, 1, Habit(ttft_s, silence_s), ttft_ms=_ms(ttft_s), speed=tokens_per_second)
+
+
+def failure(candidate: Candidate, error: GoblinError, waited: Habit = Habit()) -> Verb:  # noqa: B008
+    """What is not the provider's doing says nothing about its success. `waited` is what it was given in vain."""
+    is_its_own = error.breaker in {Breaker.COUNT, Breaker.OPEN}
+    return _observe(candidate, 0 if is_its_own else None, waited)
+
+
+def _observe(candidate: Candidate, ok: int | None, slow: Habit, **measured: float | None) -> Verb:
+    told = {
+        "candidate": candidate.name,
+        "ok": ok,
+        "weight": WEIGHT,
+        "believed_s": BELIEVED,
+        "slow_ttft_ms": _ms(slow.ttft_s),
+        "slow_silence_ms": _ms(slow.silence_s),
+        **measured,
+    }
+    return "observe", {name: value for name, value in told.items() if value is not None}
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
 
 
 def _known(text: str) -> Known:

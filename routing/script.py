@@ -24,6 +24,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "release": ("generation", "money", "window", "breaker", "hold"),
     "extend": ("generation", "money"),
     "correct": ("generation", "money", "hold"),
+    "observe": (),
     "judge": ("generation", "breaker", "window"),
     "load": ("generation", "money", "window"),
     "use": (),
@@ -33,7 +34,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-Call: TypeAlias = tuple[str, *tuple[Mapping[str, Any], ...]]  # a verb and its values
+Verb: TypeAlias = tuple[str, *tuple[Mapping[str, Any], ...]]  # a verb and its values
 
 
 @cache
@@ -64,7 +65,7 @@ class Scripts:
         (answer,) = self.run_all([(verb, *values)])
         return answer
 
-    def run_all(self, verbs: Sequence[Call]) -> list[list[Any]]:
+    def run_all(self, verbs: Sequence[Verb]) -> list[list[Any]]:
         """Several verbs in order and in one round trip; each is atomic, all together are not."""
         with outages():
             try:
@@ -73,7 +74,7 @@ class Scripts:
                 self._load()
                 return self._send(verbs)
 
-    def _send(self, verbs: Sequence[Call]) -> list[list[Any]]:
+    def _send(self, verbs: Sequence[Verb]) -> list[list[Any]]:
         if len(verbs) == 1:
             verb, *values = verbs[0]
             return [self.client.evalsha(self._digests[verb], 1, self.prefix, *map(written, values))]

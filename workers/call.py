@@ -28,7 +28,9 @@ from providers.price import cost
 from providers.provider import Deadlines
 from providers.tokens import estimate
 from routing.breaker import Told, told
+from routing.health import failure, success
 from routing.patience import Habit, deadlines
+from routing.script import Verb
 from workers.conclude import last_word
 from workers.extend import extend
 from workers.gate import Pass
@@ -81,6 +83,7 @@ class Call:
         self._ttft: float | None = None
         self._duration = 0.0
         self.error: GoblinError | None = None  # how it ended, once it has
+        self.lessons: tuple[Verb, ...] = ()  # what the fleet may learn from it, once it has
 
     def make(self) -> Ending:
         """Ask, stream, and say how it ended. Every end is data; only a worker that stops raises LeaseLost."""
@@ -99,7 +102,7 @@ class Call:
             error = GoblinError("an internal error; the worker's log has it")
         self._duration = time.monotonic() - began
         self.error = error
-        self._observe(error)
+        self.lessons = (self._lesson(error),)
         return self._ending(error)
 
     @property
@@ -294,14 +297,13 @@ class Call:
             value["details"] = {**value.get("details", {}), "streamed": True}
         return value
 
-    def _observe(self, error: GoblinError | None) -> None:
+    def _lesson(self, error: GoblinError | None) -> Verb:
         if error is not None:
-            self._runtime.health.failed(self._candidate, error, self._waited(error))
-            return
+            return failure(self._candidate, error, self._waited(error))
         talking = self._duration - (self._ttft or 0.0)
         speed = self._spoken.usage.output / talking if talking > 0 and self._ttft is not None else None
         silence = self._control.silence_s if self._ttft is not None else None
-        self._runtime.health.succeeded(self._candidate, self._ttft, speed, silence)
+        return success(self._candidate, self._ttft, speed, silence)
 
     def _waited(self, error: GoblinError) -> Habit:
         """The silence that was waited through in vain."""

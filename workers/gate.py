@@ -18,6 +18,7 @@ from routing.budget import Budget
 from routing.candidate import Candidate, Need
 from routing.refusal import NEVER, OF_MONEY, REBUILDING_MS, Reason, Refused, Short
 from routing.route import Route
+from routing.script import Verb
 
 _log = structlog.get_logger()
 REBUILDING = "rebuilding"
@@ -62,14 +63,16 @@ class Gate:
         charge: Charge | None,
         error: GoblinError | None,
         told: Told = Told(),  # noqa: B008
+        *lessons: Verb,
     ) -> tuple[str, ...]:
         """Turn the hold into what was spent and tell the fleet what it heard: the budgets that have just passed 80 %.
 
+        `lessons` (of routing.health) go along.
         Without Redis nothing is done: the scheduler settles what the ledger has and Redis has not.
         """
         used = Used(charge.amount, charge.input, charge.output) if charge else Used(0)
         try:
-            alerts = self._admission.conclude(given.admitted, used, seen(error, told))
+            alerts = self._admission.conclude(given.admitted, used, seen(error, told), *lessons)
         except Unavailable:
             return ()
         for name in alerts:

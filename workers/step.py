@@ -278,7 +278,7 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
     if call.error is not None and call.error.breaker is Breaker.COOL and call.error.retry_after is not None:
         pause_s = failover.pause_s([*work.failures, failure], candidate.name)
         call.error.retry_after = max(call.error.retry_after, pause_s)
-    alerts = runtime.gate.conclude(given, ending.charge, call.error, call.told)
+    alerts = runtime.gate.conclude(given, ending.charge, call.error, call.told, *call.lessons)
     runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
     call.report(ending, closed, alerts)
