@@ -155,6 +155,15 @@ def test_a_run_can_be_cancelled(running: Up) -> None:
     assert f"run {run} cancelled" in watched.stdout
 
 
+def test_one_step_of_a_run_can_be_cancelled(running: Up) -> None:
+    long = " THEN ".join(["chat: hello"] * 150)
+    run = running.goblin("run", long, "--detach").stdout.strip()
+    assert running.goblin("cancel", run, "step150").stdout == f"step150 of run {run} is cancelled\n"
+    assert running.goblin("cancel", run, "step151").returncode != 0
+    assert running.goblin("cancel", run).returncode == 0
+    assert f"run {run} cancelled" in running.goblin("watch", run).stdout
+
+
 def test_ctrl_c_leaves_the_run_to_the_api(running: Up) -> None:
     with subprocess.Popen(
         [*GOBLIN, "run", "chat: hello THEN chat: again"],
