@@ -84,9 +84,9 @@ def _check_size(house: House, wish: Wish) -> None:
 
 def _need(house: House, name: str, wish: Wish) -> Need:
     """Who is meant: every provider of a model, or one. Raises UnknownName."""
-    known = {f"{provider.id}/{model.id}": (provider.id, model.id) for provider, model in house.registry.embedders()}
-    models = {model for _, model in known.values()}
-    provider, model = known[name] if name in known and name not in models else (None, name)
+    provider, model = house.registry.embedder(name)
+    known = {f"{vendor.id}/{one.id}" for vendor, one in house.registry.embedders()}
+    models = {one.id for _, one in house.registry.embedders()}
     if model not in models:
         raise UnknownName(
             f"unknown embedding model {name[:100]!r}{nearest(name[:100], (*models, *known))}", field="model"

@@ -17,7 +17,7 @@ from ledger.runs import NewRun, NewStep, Submitted
 from providers.name import nearest
 from providers.provider import Provider
 from providers.tokens import estimate, estimate_tools
-from routing.candidate import Need, eligible
+from routing.candidate import Need, eligible, looking_up
 from workers.tool import offered
 from workflow.parse import Limits, parse
 from workflow.plan import Plan, Step
@@ -60,7 +60,8 @@ def read(house: House, text: str, default_goblin: str | None) -> Plan:
         limits=Limits(limits.workflow_bytes, limits.workflow_steps, limits.workflow_depth),
     )
     for step in plan.steps:
-        _check_pin(house, step)
+        if goblins[step.goblin].retrieve is None:
+            _check_pin(house, step)
     return plan
 
 
@@ -98,6 +99,8 @@ def submit(house: House, order: Order) -> Submitted:
 def need_of(house: House, step: Step, order: Order) -> Need:
     """What a step asks for as far as it is known before anything ran: at least these tokens."""
     goblin = house.settings.goblins[step.goblin]
+    if goblin.retrieve is not None:
+        return looking_up(house.registry, goblin.retrieve, estimate(step.task), step.provider, step.model)
     given = sum(estimate(str(value)) for value in order.input.values())
     return Need(
         task_class=goblin.task_class,
@@ -161,14 +164,28 @@ def _check_candidates(house: House, plan: Plan, order: Order) -> None:
             continue
         looked_at.add(kind)
         need = need_of(house, step, order)
-        candidates, refusals = eligible(house.registry.candidates(), need)
+        offers = house.registry.embedders() if need.vectors else house.registry.candidates()
+        candidates, refusals = eligible(offers, need)
+        _check_index(house, step)
         if not candidates and not any(_may_find_models(one, need) for one in house.registry.providers.values()):
             raise Unservable(f"no provider can serve {step.id} ({step.goblin})", refusals)
 
 
+def _check_index(house: House, step: Step) -> None:
+    retrieve = house.settings.goblins[step.goblin].retrieve
+    if retrieve is None:
+        return
+    store = house.registry.providers.get(retrieve.store)
+    if store is None or store.obstacle is not None:
+        why = store.obstacle if store is not None else "nobody of that name is known"
+        raise Unservable(
+            f"{step.id} ({step.goblin}) cannot search: {retrieve.store}: {why}", {retrieve.store: str(why)}
+        )
+
+
 def _may_find_models(provider: Provider, need: Need | None = None) -> bool:
     """Whether a server of this machine or network may yet turn out to have what is needed."""
-    if not provider.discovers or provider.obstacle is not None:
+    if not provider.discovers or provider.obstacle is not None or (need is not None and need.vectors):
         return False
     if need is None:
         return True

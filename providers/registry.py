@@ -51,6 +51,15 @@ class Registry:
         ordered = sorted(self.providers.values(), key=lambda provider: (provider.priority, provider.id))
         return tuple((provider, model) for provider in ordered for model in provider.embedders)
 
+    def embedder(self, name: str) -> tuple[str | None, str]:
+        """Who is meant by a model for vectors, or by provider/model: the provider if it is one alone, and the model."""
+        known = self.embedders()
+        if all(model.id != name for _, model in known):
+            for provider, model in known:
+                if name == f"{provider.id}/{model.id}":
+                    return provider.id, model.id
+        return None, name
+
     def with_models(self, found: Mapping[str, Iterable[Model]]) -> "Registry":
         """The same registry in which the named providers serve other models."""
         changed = {name: replace(self.get(name), models=tuple(models)) for name, models in found.items()}

@@ -19,7 +19,7 @@ from providers.wire.field import count, entries, load, text, tree
 
 MOST_VECTORS = 5000  # of one upsert
 
-RULES = (rule(BadRequest, "3000", "3002", "40005", "40006"), *cloudflare.RULES)
+RULES = (rule(BadRequest, "3000", "3002", "40005", "40006", status=range(400, 500)), *cloudflare.RULES)
 Metadata: TypeAlias = Mapping[str, Any]
 Shown: TypeAlias = Literal["none", "indexed", "all"]
 

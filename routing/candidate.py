@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
-from goblin.settings import TaskClass
+from goblin.settings import RetrieveSettings, TaskClass
 from providers.price import Price, worst_case
-from providers.registry import Model, Provider
+from providers.registry import Model, Provider, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,20 @@ class Need:
     context_above: int = 0  # tokens; a smaller window was refused already
     tools: bool = False  # the model is offered some
     vectors: bool = False  # wanted in place of words
+
+
+def looking_up(
+    registry: Registry,
+    wanted: RetrieveSettings,
+    input_tokens: int,
+    provider: str | None = None,
+    model: str | None = None,
+    *,
+    excluded: Mapping[str, str] = MappingProxyType({}),
+) -> Need:
+    """What a step asks for that looks things up: a vector by the index's own model, pins of the step first."""
+    at, named = registry.embedder(wanted.model)
+    return Need("fast", input_tokens, 0, provider or at, model or named, excluded=excluded, vectors=True)
 
 
 class Candidate(NamedTuple):

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -31,10 +31,10 @@ from routing.breaker import Told, told
 from routing.health import failure, success
 from routing.patience import Habit, deadlines
 from routing.script import Verb
-from workers.conclude import last_word
 from workers.extend import extend
 from workers.gate import Pass
 from workers.prompt import has_failed_verdict
+from workers.report import report
 from workers.runtime import Runtime
 from workers.spoken import Spoken
 from workers.stream import StepFeed
@@ -112,24 +112,16 @@ class Call:
 
     def report(self, ending: Ending, closed: Closed, alerts: Iterable[str] = ()) -> None:
         """Tell the listeners what the ledger now holds, and the budgets that have just passed 80 %."""
-        for name in alerts:
-            self._feed.tell("budget.alert", budget=name)
-        if ending.step is StepStatus.PENDING:
-            if not ending.output:  # else whoever comes next may go on with it, or takes it back
-                self._feed.say("step.reset", reason=(ending.error or {}).get("message"))
-        else:
-            usage = {**asdict(self._spoken.usage), "measured": self._spoken.is_measured}
-            self._feed.say(
-                "step.finished",
-                outcome=ending.step,
-                cost_usd=to_usd(closed.cost),
-                usage=usage,
-                error=ending.error,
-            )
-        if closed.ended:
-            kind, data = last_word(self._question.run, closed.ended)
-            self._feed.tell(kind, **data)
-        self._feed.flush()
+        spoken = self._spoken
+        report(
+            self._feed,
+            self._question.run,
+            ending,
+            closed,
+            spoken.usage,
+            is_measured=spoken.is_measured,
+            alerts=alerts,
+        )
         self._log(ending)
 
     def _announce(self) -> None:

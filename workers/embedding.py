@@ -5,20 +5,29 @@ as the index's own, and speak against nobody who makes vectors.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
+
+import structlog
 
 from goblin.errors import GoblinError
 from ledger.attempts import Charge, Ending
 from ledger.states import AttemptStatus, StepStatus
 from providers.call import Caller, Control
 from providers.embed import Embeddings, Purpose, Vector
+from providers.errors import Cancelled, DeadlinePassed
 from providers.message import Usage
 from providers.price import Price, cost
 from routing.breaker import Told, told
 from routing.candidate import Candidate
 from routing.health import Health
+
+_log = structlog.get_logger()
+_ENDS: Mapping[type[GoblinError], StepStatus] = {
+    Cancelled: StepStatus.CANCELLED,
+    DeadlinePassed: StepStatus.FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,10 @@ class Embedding:
         usage = self.found.usage if self.found is not None else None
         return Bill(self._candidate.price, usage or Usage(input=self._wish.tokens), is_measured=usage is not None)
 
+    def end_at(self, moment: float) -> None:
+        """When the step's time is over (time.monotonic)."""
+        self.control.end_at(moment, DeadlinePassed("the step's time was over before its answer"))
+
     def make(self) -> Ending:
         began = time.monotonic()
         output: str | None = None
@@ -99,6 +112,10 @@ class Embedding:
             self.error = fault
             if self.found is None:
                 self._health.failed(self._candidate, fault)
+        except Exception:  # noqa: BLE001
+            # a fault of our own must not leave an attempt open that brings the same fault again and again
+            _log.exception("attempt.crashed", candidate=self._candidate.name)
+            self.error = GoblinError("an internal error; the log has it")
         return self._ending(output, time.monotonic() - began)
 
     def _ask(self) -> Embeddings:
@@ -115,5 +132,6 @@ class Embedding:
             "duration_ms": round(duration_s * 1000),
         }
         if self.error is not None:
-            return Ending(AttemptStatus.FAILED, StepStatus.PENDING, error=self.error.as_value(), **common)
+            step = _ENDS.get(type(self.error), StepStatus.PENDING)
+            return Ending(AttemptStatus.FAILED, step, error=self.error.as_value(), **common)
         return Ending(AttemptStatus.SUCCEEDED, StepStatus.SUCCEEDED, output, finish="stop", **common)

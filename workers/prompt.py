@@ -10,6 +10,7 @@ from providers.message import Message
 from workflow.plan import Step
 
 _VERDICT = re.compile(r"[\W_]*VERDICT[\W_]+(PASS|FAIL)[\W_]*", re.IGNORECASE)
+_LONGEST_QUESTION = 8_000  # characters: models that make vectors read little
 _ASK_FOR_VERDICT = (
     "Others act on your judgement. End your answer with a line of its own that reads `VERDICT: PASS` when what you"
     " looked at may go on, or `VERDICT: FAIL` when it may not."
@@ -31,6 +32,11 @@ def compose(
     asks = [goblin.instructions, _ASK_FOR_VERDICT] if is_gate and goblin.verdict else [goblin.instructions]
     parts = [f"Task: {step.task}", *_given(given), *(_earlier(one) for one in before)]
     return Message("system", "\n\n".join(asks)), Message("user", "\n\n".join(parts))
+
+
+def asked(messages: Sequence[Message]) -> str:
+    """What is looked for by a step that looks things up: all that a model would be told, but its instructions."""
+    return "\n\n".join(message.content for message in messages if message.role == "user")[:_LONGEST_QUESTION]
 
 
 def has_failed_verdict(output: str) -> bool:

@@ -61,7 +61,7 @@ class Runtime:
     def candidate(self, provider: str, model: str) -> Candidate:
         """The candidate that another worker chose. Raises NotFound when this one's configuration does not know it."""
         known = self.offers.registry.get(provider)
-        offer = known.model(model)
+        offer = known.embedder(model) or known.model(model)
         return Candidate(known, offer, offer.price or FREE)
 
     def context(self, provider: str, model: str) -> int | None:

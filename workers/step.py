@@ -33,6 +33,7 @@ from workers.call import Call, Question
 from workers.conclude import conclude_run, foreseen, last_word
 from workers.errand import Busy, Done, Errand, HandOver, Result, Stale
 from workers.gate import Pass, budget_room, rooms
+from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
 from workers.wait import again_at, wait
@@ -261,7 +262,10 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
         has_other=has_other,
         ends_at=None if work.deadline is None else time.monotonic() + (work.deadline - now()).total_seconds(),
     )
-    call = Call(runtime, question, given, number)
+    retrieve = work.goblin.retrieve
+    call: Call | Retrieval = (
+        Retrieval(runtime, question, given, number, retrieve) if retrieve else Call(runtime, question, given, number)
+    )
     ending = call.make()
     if ending.error is not None:
         ending = replace(ending, error=failover.noted(ending.error, now_ms(), is_probe=given.admitted.is_probe))

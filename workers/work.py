@@ -12,11 +12,11 @@ from ledger import attempts
 from ledger.attempts import Look
 from providers.message import Message
 from providers.tokens import estimate, estimate_tools
-from routing.candidate import Need
+from routing.candidate import Need, looking_up
 from routing.failover import Failure, GoOn
 from workers.cached import Flight
 from workers.errand import Errand
-from workers.prompt import Before, compose
+from workers.prompt import Before, asked, compose
 from workers.runtime import Runtime
 from workers.tool import offered
 from workflow.outcome import Outcome, Settled
@@ -95,7 +95,12 @@ def settled_around(runtime: Runtime, errand: Errand, look: Look, plan: Plan) -> 
 
 
 def need_of(runtime: Runtime, work: Work, way: GoOn) -> Need:
-    options = work.look.options
+    options, retrieve = work.look.options, work.goblin.retrieve
+    if retrieve is not None:
+        pins = (work.step.provider, work.step.model)
+        return looking_up(
+            runtime.offers.registry, retrieve, estimate(asked(work.messages)), *pins, excluded=way.excluded
+        )
     return Need(
         task_class=work.goblin.task_class,
         input_tokens=work.asked_tokens,

@@ -73,11 +73,11 @@ def test_nothing_need_be_written(file: Path) -> None:
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 3001)
     assert set(settings.goblins) == {
         "docs-writer", "code-writer", "analyze", "review", "plan",
-        "optimize", "deploy", "chat", "translate", "summarize",
+        "optimize", "deploy", "chat", "translate", "summarize", "retrieve",
     }  # fmt: skip
     assert {name for name, goblin in settings.goblins.items() if goblin.verdict} == {"analyze", "review"}
     fast = {name for name, goblin in settings.goblins.items() if goblin.task_class == "fast"}
-    assert fast == {"chat", "translate", "summarize"}
+    assert fast == {"chat", "translate", "summarize", "retrieve"}
 
 
 def test_a_shipped_goblin_keeps_what_is_not_changed(file: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_shipped_goblin_keeps_what_is_not_changed(file: Path) -> None:
     assert settings.goblins["review"].max_output_tokens == 99
     assert settings.goblins["review"].verdict
     assert settings.goblins["poet"].instructions == "Rhyme."
-    assert len(settings.goblins) == 11
+    assert len(settings.goblins) == 12
 
 
 def test_the_environment_wins_over_the_file(file: Path) -> None:
