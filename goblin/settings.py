@@ -177,7 +177,7 @@ class CacheSettings(Section):
 
 class WorkerSettings(Section):
     concurrency: int = Field(200, gt=0, description="steps held at once by one worker process")
-    lease: float = Field(15, gt=0, description="seconds; renewed every third of it")
+    lease: float = Field(12, gt=0, description="seconds; renewed every third of it")
     grace: float = Field(30, ge=0, description="seconds that a stopping worker lets its calls finish")
 
 
