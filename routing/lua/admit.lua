@@ -36,23 +36,34 @@ local function budget_of(line)
   return known[name] or {name = name, limit = line[2], ends = ends, idle = line[4]}
 end
 
--- The budgets that a candidate's call is held against, as they stand
-local function budgets_above(one)
-  local budgets, unread, names = {}, {}, {}
-  for _, lines in ipairs({ask.budgets, one.budgets}) do
-    for _, line in ipairs(lines) do
-      local budget = budget_of(line)
-      budgets[#budgets + 1] = budget
-      if not known[budget.name] then
-        known[budget.name] = budget
-        names[#names + 1], unread[#unread + 1] = budget.name, budget
-      end
+-- Add to a candidate's budgets those of a list of lines
+local function gather(above, unread, lines)
+  for place = 1, #lines do
+    local budget = budget_of(lines[place])
+    above[#above + 1] = budget
+    if not known[budget.name] then
+      known[budget.name] = budget
+      unread[#unread + 1] = budget.name
     end
   end
-  for place, money in ipairs(read_money(root, names)) do
-    unread[place].is_new, unread[place].money = not money, money or no_money()
+end
+
+-- The budgets that a candidate's call is held against, as they stand
+local function budgets_above(one)
+  local above, unread = {}, {}
+  gather(above, unread, ask.budgets)
+  gather(above, unread, one.budgets)
+  if #unread == 0 then return above end
+  local found = redis.call("HMGET", root .. "money", unpack(unread))
+  for place = 1, #unread do
+    local budget, text, _ = known[unread[place]], found[place], nil
+    if text then
+      budget.spent, budget.held, _, budget.alerted = parse_money(text) -- the limit is the asker's
+    else
+      budget.spent, budget.held, budget.alerted, budget.is_new = 0, 0, -1, true
+    end
   end
-  return budgets
+  return above
 end
 
 -- "too_dear": more than the whole budget; "budget": what is spent leaves no room; "held": room may come back when other
@@ -61,21 +72,22 @@ local GRAVITY = {held = 1, budget = 2, too_dear = 3}
 local function money_refusal(one)
   local reason, short = nil, nil
   if one.amount == 0 then return nil end
-  for _, budget in ipairs(one.above) do
+  for place = 1, #one.above do
     -- subtracted, because a sum past 2^53 would be rounded
-    local left, worse = budget.limit - budget.money.spent, nil
+    local budget, worse = one.above[place], nil
+    local left = budget.limit - budget.spent
     if one.amount > budget.limit then
       worse = "too_dear"
     elseif one.amount > left then
       worse = "budget"
-    elseif one.amount > left - budget.money.held then
+    elseif one.amount > left - budget.held then
       worse = "held"
     end
     if worse and (not reason or GRAVITY[worse] > GRAVITY[reason]) then reason, short = worse, budget end
   end
   if not reason then return nil end
   local wait = reason ~= "too_dear" and short.ends > 0 and short.ends - now or -1
-  return reason, wait, string.format("%s %d %d %d", short.name, short.limit, short.money.spent, short.money.held)
+  return reason, wait, string.format("%s %d %d %d", short.name, short.limit, short.spent, short.held)
 end
 
 local function windows_of(one, breaker)
@@ -120,15 +132,16 @@ end
 
 local function hold_money(one)
   local names, lines = {}, {}
-  for place, budget in ipairs(one.above) do
-    budget.money.held, budget.money.limit = budget.money.held + one.amount, budget.limit
+  for place = 1, #one.above do
+    local budget = one.above[place]
     names[place] = budget.name
-    lines[2 * place - 1], lines[2 * place] = budget.name, budget.money
+    lines[2 * place - 1] = budget.name
+    lines[2 * place] = money_text(budget.spent, budget.held + one.amount, budget.limit, budget.alerted)
     if budget.is_new or budget.idle > 0 then
       keep_money(root, budget.name, now, budget.ends, budget.idle, budget.is_new)
     end
   end
-  write_money(root, lines)
+  if #lines > 0 then redis.call("HSET", root .. "money", unpack(lines)) end
   return names
 end
 

@@ -6,10 +6,17 @@
 -- provider alone heard ms (anything, also a check) and worked ms (a call that was good).
 local RAMP_STEP, RAMP_STEPS = 3000, 10 -- 1, 2, 4, … calls in all, doubled every step; open wide after the last
 
+-- Of which nothing is known but outcomes, as of most
+local CALM = {__index = {
+  is_open = false, generation = 0, until_ms = 0, probe = "", probe_until = 0, ramp = 0, let = 0, cool = 0,
+  learned_requests = 0, learned_tokens = 0, learned_until = 0,
+}}
+
 local function read_breaker(name)
   local key = KEYS[1] .. ":breaker:" .. name
   local known = redis.call("HMGET", key, "state", "generation", "until", "probe", "probe_until", "ramp", "let", "cool",
     "learned_requests", "learned_tokens", "learned_until", "lock")
+  if not (known[1] or known[8] or known[11]) then return setmetatable({key = key}, CALM) end
   return {
     key = key, is_open = known[1] == "open", generation = tonumber(known[2]) or 0,
     until_ms = tonumber(known[3]) or 0, probe = known[4] or "", probe_until = tonumber(known[5]) or 0,

@@ -3,16 +3,23 @@
 -- of their window (Unix ms); sorted set `idle`: those that the ledger can count anew, scored by when to forget them.
 local KEPT = 86400000 -- ms that a window is kept beyond its end: for calls that settle late and for whoever looks back
 
+local function money_text(spent, held, limit, alerted)
+  return string.format("%d %d %d %d", spent, held, limit, alerted)
+end
+
+local function parse_money(text)
+  local spent, held, limit, alerted = string.match(text, "(%S+) (%S+) (%S+) (%S+)")
+  return tonumber(spent), tonumber(held), tonumber(limit), tonumber(alerted)
+end
+
 -- RETURNS one value or false for every name
 local function read_money(root, names)
   if #names == 0 then return {} end
   local found = redis.call("HMGET", root .. "money", unpack(names))
   for place, text in ipairs(found) do
     if text then
-      local spent, held, limit, alerted = string.match(text, "(%S+) (%S+) (%S+) (%S+)")
-      found[place] = {
-        spent = tonumber(spent), held = tonumber(held), limit = tonumber(limit), alerted = tonumber(alerted),
-      }
+      local spent, held, limit, alerted = parse_money(text)
+      found[place] = {spent = spent, held = held, limit = limit, alerted = alerted}
     end
   end
   return found
@@ -27,7 +34,7 @@ local function write_money(root, lines)
   if #lines == 0 then return end
   for place = 2, #lines, 2 do
     local one = lines[place]
-    lines[place] = string.format("%d %d %d %d", one.spent, one.held, one.limit, one.alerted)
+    lines[place] = money_text(one.spent, one.held, one.limit, one.alerted)
   end
   redis.call("HSET", root .. "money", unpack(lines))
 end
