@@ -27,8 +27,8 @@ from routing.offers import Offers
 from routing.route import Router
 from routing.script import Scripts
 from routing.waiting import WaitingRooms
-from workers.gate import Gate
 from workers.stream import Feed
+from workers.turnstile import Turnstile
 from workers.wake import Waker
 
 _VECTOR_CALLS = 32  # at once, of one process
@@ -47,7 +47,7 @@ class House:
     feed: Feed
     knocks: Knocks
     admission: Admission
-    gate: Gate
+    turnstile: Turnstile
     caller: Caller
     vector_calls: CapacityLimiter  # they last as long as a vendor takes, and must not hold up the rest
     waker: Waker
@@ -83,7 +83,7 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
             feed=Feed(client, settings.limits),
             knocks=Knocks(client),
             admission=admission,
-            gate=Gate(admission, settings),
+            turnstile=Turnstile(admission, settings),
             caller=caller,
             vector_calls=CapacityLimiter(_VECTOR_CALLS),
             waker=Waker(WaitingRooms(client), broker.send),

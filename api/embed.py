@@ -22,7 +22,7 @@ from routing.failover import Bounds, Failure, GiveUp, GoOn
 from routing.refusal import Refused
 from routing.route import Route
 from workers.embedding import Embedding, Wish
-from workers.gate import Pass, budget_room
+from workers.turnstile import Pass, budget_room
 from workflow.plan import Plan, Sequence, Stage, Step
 
 NAME = "/v1/embeddings"  # where others have a goblin's name; no goblin can be called so
@@ -85,7 +85,7 @@ class _Errand:
             except Outdated:  # the counters were rebuilt meanwhile: ask again
                 continue
             if number is None:
-                self.house.gate.give_back(attempt)
+                self.house.turnstile.give_back(attempt)
                 raise Unavailable("this request was taken over by recovery", retry_after=1)
             call = self._call(given)
             if call.error is None and call.found is not None:
@@ -104,7 +104,7 @@ class _Errand:
         )  # fmt: skip
 
     def _admitted(self, route: Route, error: GoblinError | None) -> Pass:
-        given = self.house.gate.admit(new_id(), route, self.run, self.look)
+        given = self.house.turnstile.admit(new_id(), route, self.run, self.look)
         if isinstance(given, Refused):
             refusal = given.as_error()
             raise self._closed(refusal if error is None or isinstance(refusal, BudgetExhausted) else error)
@@ -135,7 +135,7 @@ class _Errand:
         call = Embedding(house.caller, house.health, given.candidate, self.wish)
         ending = call.make()
         attempts.settle(house.ledger, attempt, ending, goblin=NAME, key_id=self.look.key_id)
-        house.gate.conclude(given, ending.charge, call.error, call.told)
+        house.turnstile.conclude(given, ending.charge, call.error, call.told)
         freed = [given.candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)]
         house.waker.call(freed)
         if ending.step is StepStatus.SUCCEEDED:

@@ -32,13 +32,13 @@ from routing.health import failure, success
 from routing.patience import Habit, deadlines
 from routing.script import Verb
 from workers.extend import extend
-from workers.gate import Pass
 from workers.prompt import has_failed_verdict
 from workers.report import report
 from workers.runtime import Runtime
 from workers.spoken import Spoken
 from workers.stream import StepFeed
 from workers.tool import as_output
+from workers.turnstile import Pass
 from workflow.plan import Step
 
 _log = structlog.get_logger()

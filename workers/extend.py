@@ -13,7 +13,7 @@ def extend(runtime: Runtime, attempt: uuid.UUID, held: int, wanted: int) -> bool
     try:
         if not attempts.hold(ledger, attempt, owner, wanted):
             return False
-        if runtime.gate.extend(attempt, wanted):
+        if runtime.turnstile.extend(attempt, wanted):
             return True
         attempts.hold(ledger, attempt, owner, held)
     except Unavailable:

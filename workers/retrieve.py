@@ -23,11 +23,11 @@ from routing.breaker import Told
 from routing.script import Verb
 from workers.call import Question
 from workers.embedding import Embedding, IndexFailed, Wish
-from workers.gate import Pass
 from workers.prompt import asked
 from workers.report import report
 from workers.runtime import Runtime
 from workers.stream import StepFeed
+from workers.turnstile import Pass
 
 _log = structlog.get_logger()
 

@@ -25,9 +25,9 @@ from routing.script import Scripts
 from routing.waiting import WaitingRooms
 from workers.app import provider_queue
 from workers.cached import Flights
-from workers.gate import Gate
 from workers.lease import Leases
 from workers.stream import Feed
+from workers.turnstile import Turnstile
 from workers.wake import Waker
 
 
@@ -40,7 +40,7 @@ class Runtime:
     caller: Caller
     health: Health
     router: Router
-    gate: Gate
+    turnstile: Turnstile
     feed: Feed
     leases: Leases
     waker: Waker
@@ -104,7 +104,7 @@ def build(
         caller=caller or Caller(),
         health=health,
         router=Router(offers, settings.routing, health),
-        gate=Gate(Admission(scripts, Knobs(settings.routing.circuit_breaker_threshold)), settings),
+        turnstile=Turnstile(Admission(scripts, Knobs(settings.routing.circuit_breaker_threshold)), settings),
         feed=Feed(client, settings.limits),
         leases=Leases(ledger, client, settings.worker.lease),
         waker=waker,

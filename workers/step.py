@@ -32,10 +32,10 @@ from workers.cached import Asker
 from workers.call import Call, Question
 from workers.conclude import conclude_run, foreseen, last_word
 from workers.errand import Busy, Done, Errand, HandOver, Result, Stale
-from workers.gate import Pass, budget_room, rooms
 from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
+from workers.turnstile import Pass, budget_room, rooms
 from workers.wait import again_at, wait
 from workers.work import Work, gather, need_of, settled_around
 from workflow.outcome import NotYet, Skip, decide
@@ -90,7 +90,7 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     candidate = runtime.candidate(taken.provider, taken.model)
     way = _way(runtime, work)
     need = need_of(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
-    given = runtime.gate.taken(attempt, candidate, taken.hold, need)
+    given = runtime.turnstile.taken(attempt, candidate, taken.hold, need)
     has_other = _has_other(runtime, work, runtime.router.rank(need), candidate)
     return _fly(
         runtime,
@@ -158,7 +158,7 @@ def _ask(runtime: Runtime, work: Work) -> Result:
         if not route.candidates:
             return _nobody(runtime, work, way, route)
         attempt = new_id()
-        given = runtime.gate.admit(attempt, route, errand.run, work.look)
+        given = runtime.turnstile.admit(attempt, route, errand.run, work.look)
         if isinstance(given, Refused):
             return _refused(runtime, work, way, route, given)
         runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more
@@ -167,7 +167,7 @@ def _ask(runtime: Runtime, work: Work) -> Result:
         except Outdated:  # the counters were rebuilt meanwhile: nothing is held any more, so ask again
             continue
         if number is None:
-            runtime.gate.give_back(attempt)
+            runtime.turnstile.give_back(attempt)
             return Stale()
         if not runtime.consumes(given.candidate.provider.id):
             return HandOver(attempt, given.candidate.provider.id, work.step.goblin)
@@ -274,7 +274,7 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
     try:
         closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
     except LeaseLost as lost:
-        runtime.gate.correct(attempt, lost.details.get("charged"))
+        runtime.turnstile.correct(attempt, lost.details.get("charged"))
         raise
     if work.flight is not None and not work.begun:  # what several calls have said is no single answer
         work.flight.keep(ending, candidate.provider.id, candidate.model.id)
@@ -282,7 +282,7 @@ def _call(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: 
     if call.error is not None and call.error.breaker is Breaker.COOL and call.error.retry_after is not None:
         pause_s = failover.pause_s([*work.failures, failure], candidate.name)
         call.error.retry_after = max(call.error.retry_after, pause_s)
-    alerts = runtime.gate.conclude(given, ending.charge, call.error, call.told, *call.lessons)
+    alerts = runtime.turnstile.conclude(given, ending.charge, call.error, call.told, *call.lessons)
     runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
     call.report(ending, closed, alerts)

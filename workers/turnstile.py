@@ -33,7 +33,7 @@ class Pass:
     passed: tuple[Short, ...] = ()  # the candidates before it, which had no room
 
 
-class Gate:
+class Turnstile:
     """Safe for many threads. Every verb is one round trip to Redis for each CANDIDATES of the route."""
 
     def __init__(self, admission: Admission, settings: Settings) -> None:

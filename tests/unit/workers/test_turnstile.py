@@ -22,7 +22,7 @@ from routing.score import Measure, Ranked
 from routing.script import PREFIX, Scripts
 from tests.fakes.asks import begin
 from tests.fakes.offers import candidate, need
-from workers.gate import REBUILDING, Gate, Pass, budget_room, rooms
+from workers.turnstile import REBUILDING, Pass, Turnstile, budget_room, rooms
 
 TOML = """
 [routing]
@@ -96,10 +96,10 @@ def test_a_room_has_the_earliest_moment_that_anybody_knows() -> None:
     assert where(short(Reason.TOKENS, 900), short(Reason.SLOTS)) == {"sim": 900}
 
 
-def test_a_budget_s_room_is_the_one_that_its_counter_calls(gate: Gate, admission: Admission) -> None:
+def test_a_budget_s_room_is_the_one_that_its_counter_calls(turnstile: Turnstile, admission: Admission) -> None:
     """The names that an admitted call frees are those that a refused one waits under."""
-    given = ask(gate, route(candidate("dear/small", 6.0)))
-    refused = ask(gate, route(candidate("dear/small", 6.0)))
+    given = ask(turnstile, route(candidate("dear/small", 6.0)))
+    refused = ask(turnstile, route(candidate("dear/small", 6.0)))
     assert isinstance(given, Pass)
     assert isinstance(refused, Refused)
     assert set(rooms(refused, waits_for_money=False)) <= {budget_room(one) for one in given.admitted.counters}
@@ -120,8 +120,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def gate(admission: Admission, settings: Settings) -> Gate:
-    return Gate(admission, settings)
+def turnstile(admission: Admission, settings: Settings) -> Turnstile:
+    return Turnstile(admission, settings)
 
 
 def route(*candidates: Candidate, asked: Need | None = None) -> Route:
@@ -130,7 +130,7 @@ def route(*candidates: Candidate, asked: Need | None = None) -> Route:
 
 
 def ask(
-    gate: Gate,
+    turnstile: Turnstile,
     by: Route,
     options: Mapping[str, str] | None = None,
     *,
@@ -141,7 +141,7 @@ def ask(
     unasked: dict[str, Any] = dict.fromkeys(field.name for field in fields(Look))
     budget = None if key is None else 5_000_000
     look = Look(**unasked | {"options": options or {}, "key_id": key, "key_budget": budget})
-    return gate.admit(attempt or new_id(), by, RUN, look)
+    return turnstile.admit(attempt or new_id(), by, RUN, look)
 
 
 def refused_by(answer: Pass | Refused) -> list[tuple[Reason, str]]:
@@ -149,9 +149,9 @@ def refused_by(answer: Pass | Refused) -> list[tuple[Reason, str]]:
     return [(one.reason, one.what.partition("@")[0]) for one in answer.reasons]
 
 
-def test_a_pass_is_for_the_first_candidate_that_has_room(gate: Gate) -> None:
+def test_a_pass_is_for_the_first_candidate_that_has_room(turnstile: Turnstile) -> None:
     full, free = candidate("full/small", concurrency=1), candidate("free/small")
-    given = [ask(gate, route(full, free)) for _ in range(2)]
+    given = [ask(turnstile, route(full, free)) for _ in range(2)]
     assert [one.candidate.name for one in given if isinstance(one, Pass)] == ["full/small", "free/small"]
     assert [[str(short) for short in one.passed] for one in given if isinstance(one, Pass)] == [
         [],
@@ -159,22 +159,22 @@ def test_a_pass_is_for_the_first_candidate_that_has_room(gate: Gate) -> None:
     ]
 
 
-def test_a_candidate_is_reached_however_far_down_the_route(gate: Gate) -> None:
+def test_a_candidate_is_reached_however_far_down_the_route(turnstile: Turnstile) -> None:
     spent = [candidate(f"dear{number}/small", 1_000_000.0) for number in range(CANDIDATES + 2)]
-    given = ask(gate, route(*spent, candidate("free/small", 0.0)))
+    given = ask(turnstile, route(*spent, candidate("free/small", 0.0)))
     assert isinstance(given, Pass)
     assert given.candidate.name == "free/small"
     assert [short.place.candidate for short in given.passed] == [one.name for one in spent]
 
 
-def test_a_refusal_names_every_candidate_of_a_long_route(gate: Gate) -> None:
+def test_a_refusal_names_every_candidate_of_a_long_route(turnstile: Turnstile) -> None:
     spent = [candidate(f"dear{number}/small", 1_000_000.0) for number in range(CANDIDATES + 2)]
-    assert refused_by(ask(gate, route(*spent))) == [(Reason.TOO_DEAR, "all/hour")] * 10
+    assert refused_by(ask(turnstile, route(*spent))) == [(Reason.TOO_DEAR, "all/hour")] * 10
 
 
-def test_the_worst_case_is_held_against_every_budget_above_the_call(gate: Gate, admission: Admission) -> None:
+def test_the_worst_case_is_held_against_every_budget_above_the_call(turnstile: Turnstile, admission: Admission) -> None:
     made = candidate("sim/small", 1.0)
-    given = ask(gate, route(made), {"budget_usd": "0.005"}, key=KEY)
+    given = ask(turnstile, route(made), {"budget_usd": "0.005"}, key=KEY)
     assert isinstance(given, Pass)
     assert given.admitted.place.hold == made.worst_case(need(input_tokens=500, output_tokens=500)) == 1_000_000
     assert {name.partition("@")[0] for name in given.admitted.counters} == {
@@ -197,19 +197,19 @@ def test_the_worst_case_is_held_against_every_budget_above_the_call(gate: Gate, 
     [(11.0, {}, "all/hour"), (3.0, {}, "provider:sim/hour"), (1.0, {"budget_usd": "0.0001"}, "run")],
 )
 def test_a_call_that_may_cost_more_than_a_budget_is_refused_by_it(
-    gate: Gate, usd_mtok: float, options: dict[str, str], budget: str
+    turnstile: Turnstile, usd_mtok: float, options: dict[str, str], budget: str
 ) -> None:
-    ((reason, what),) = refused_by(ask(gate, route(candidate("sim/small", usd_mtok)), options))
+    ((reason, what),) = refused_by(ask(turnstile, route(candidate("sim/small", usd_mtok)), options))
     assert reason is Reason.TOO_DEAR
     assert what.partition(":")[0] == budget.partition(":")[0]
 
 
-def test_a_refusal_for_money_says_how_much_there_is_and_how_much_it_takes(gate: Gate) -> None:
+def test_a_refusal_for_money_says_how_much_there_is_and_how_much_it_takes(turnstile: Turnstile) -> None:
     dear = route(candidate("other/small", 3.0))
-    given, held = ask(gate, dear, {"budget_usd": "0.005"}), ask(gate, dear, {"budget_usd": "0.005"})
+    given, held = ask(turnstile, dear, {"budget_usd": "0.005"}), ask(turnstile, dear, {"budget_usd": "0.005"})
     assert isinstance(given, Pass)
-    gate.conclude(given, Charge(2_500_000, is_measured=True, price={}), None)
-    spent, never = ask(gate, dear, {"budget_usd": "0.005"}), ask(gate, route(candidate("other/small", 600.0)))
+    turnstile.conclude(given, Charge(2_500_000, is_measured=True, price={}), None)
+    spent, never = ask(turnstile, dear, {"budget_usd": "0.005"}), ask(turnstile, route(candidate("other/small", 600.0)))
     told = [str(one.reasons[0]) for one in (held, spent, never) if isinstance(one, Refused)]
     assert told == [
         f"the budget run:{RUN} has no room for a call that may cost 0.003 USD before others end:"
@@ -221,47 +221,47 @@ def test_a_refusal_for_money_says_how_much_there_is_and_how_much_it_takes(gate: 
     assert never.as_error().slug == "budget_exhausted"
 
 
-def test_a_concluded_call_has_spent_what_it_cost_and_holds_nothing(gate: Gate, admission: Admission) -> None:
-    given = ask(gate, route(candidate("sim/small")))
+def test_a_concluded_call_has_spent_what_it_cost_and_holds_nothing(turnstile: Turnstile, admission: Admission) -> None:
+    given = ask(turnstile, route(candidate("sim/small")))
     assert isinstance(given, Pass)
     charge = Charge(1_700_000, is_measured=True, price={}, input=500, output=200)
-    assert [name.partition("@")[0] for name in gate.conclude(given, charge, None)] == ["provider:sim/hour"]
-    assert gate.conclude(given, charge, None) == ()
+    assert [name.partition("@")[0] for name in turnstile.conclude(given, charge, None)] == ["provider:sim/hour"]
+    assert turnstile.conclude(given, charge, None) == ()
     assert {(one.spent, one.held) for one in admission.budgets()} == {(1_700_000, 0)}
 
 
-def test_a_call_that_is_not_made_leaves_nothing(gate: Gate, admission: Admission) -> None:
+def test_a_call_that_is_not_made_leaves_nothing(turnstile: Turnstile, admission: Admission) -> None:
     attempt = new_id()
-    assert isinstance(ask(gate, route(candidate("sim/small")), attempt=attempt), Pass)
-    gate.give_back(attempt)
+    assert isinstance(ask(turnstile, route(candidate("sim/small")), attempt=attempt), Pass)
+    turnstile.give_back(attempt)
     assert {(one.spent, one.held) for one in admission.budgets()} == {(0, 0)}
 
 
 def test_a_call_that_another_worker_had_admitted_is_concluded_here(
-    gate: Gate, admission: Admission, settings: Settings
+    turnstile: Turnstile, admission: Admission, settings: Settings
 ) -> None:
     made, asked, attempt = candidate("sim/small"), need(input_tokens=500, output_tokens=500), new_id()
-    assert isinstance(ask(gate, route(made, asked=asked), attempt=attempt), Pass)
-    other = Gate(admission, settings)
+    assert isinstance(ask(turnstile, route(made, asked=asked), attempt=attempt), Pass)
+    other = Turnstile(admission, settings)
     other.conclude(other.taken(attempt, made, 1_000_000, asked), Charge(400, is_measured=True, price={}), None)
     assert {(one.spent, one.held) for one in admission.budgets()} == {(400, 0)}
 
 
-def test_how_a_call_ended_is_told_to_the_breakers(gate: Gate) -> None:
-    given = ask(gate, route(candidate("sim/small")))
+def test_how_a_call_ended_is_told_to_the_breakers(turnstile: Turnstile) -> None:
+    given = ask(turnstile, route(candidate("sim/small")))
     assert isinstance(given, Pass)
-    gate.conclude(given, None, BadCredentials("the key is wrong"))
-    assert refused_by(ask(gate, route(candidate("sim/large")))) == [(Reason.LOCKED, "sim")]
-    assert isinstance(ask(gate, route(candidate("other/small"))), Pass)
+    turnstile.conclude(given, None, BadCredentials("the key is wrong"))
+    assert refused_by(ask(turnstile, route(candidate("sim/large")))) == [(Reason.LOCKED, "sim")]
+    assert isinstance(ask(turnstile, route(candidate("other/small"))), Pass)
 
 
-def test_a_fleet_without_counters_refuses_without_reasons(gate: Gate, admission: Admission) -> None:
+def test_a_fleet_without_counters_refuses_without_reasons(turnstile: Turnstile, admission: Admission) -> None:
     admission.scripts.client.delete(f"{PREFIX}:generation")
-    assert ask(gate, route(candidate("sim/small"))) == Refused(())
+    assert ask(turnstile, route(candidate("sim/small"))) == Refused(())
 
 
 def test_without_redis_what_was_called_is_left_to_the_scheduler(settings: Settings) -> None:
-    gate = Gate(Admission(Scripts(kv.connect("redis://127.0.0.1:1/0"))), settings)
-    given = gate.taken(new_id(), candidate("sim/small"), 1_000, need())
-    assert gate.conclude(given, None, None) == ()
-    gate.give_back(given.admitted.attempt)
+    turnstile = Turnstile(Admission(Scripts(kv.connect("redis://127.0.0.1:1/0"))), settings)
+    given = turnstile.taken(new_id(), candidate("sim/small"), 1_000, need())
+    assert turnstile.conclude(given, None, None) == ()
+    turnstile.give_back(given.admitted.attempt)
