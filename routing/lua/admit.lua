@@ -86,7 +86,8 @@ local function money_refusal(one)
     if worse and (not reason or GRAVITY[worse] > GRAVITY[reason]) then reason, short = worse, budget end
   end
   if not reason then return nil end
-  local wait = reason ~= "too_dear" and short.ends > 0 and short.ends - now or -1
+  -- what is held may come back at any moment, also from a call whose worker is gone
+  local wait = reason == "budget" and short.ends > 0 and short.ends - now or -1
   return reason, wait, string.format("%s %d %d %d", short.name, short.limit, short.spent, short.held)
 end
 

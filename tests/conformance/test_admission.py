@@ -49,6 +49,10 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(), "b", budgets=RUN),
         admit(["refused", "held", -1, "run:1 250 0 200"], "c", budgets=RUN),
     ],
+    "nobody knows when held money comes back, whenever its window ends": [
+        admit(admitted(), "a", place(amount=250), budgets=BOTH),
+        admit(["refused", "held", -1, f"all/hour@{AT} 250 0 250"], "b", budgets=BOTH),
+    ],
     "what a call did not cost is free again": [
         admit(admitted(), "a", budgets=RUN),
         admit(admitted(), "b", budgets=RUN),
@@ -193,7 +197,7 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(), "b", place(amount=50), budgets=BOTH),
         Do("extend", {"attempt": "a", "amount": 201}, ["refused"]),
         Do("extend", {"attempt": "a", "amount": 200}, ["extended"]),
-        admit(["refused", "held", HOUR, f"all/hour@{AT} 250 0 250"], "c", place(amount=1), budgets=BOTH),
+        admit(["refused", "held", -1, f"all/hour@{AT} 250 0 250"], "c", place(amount=1), budgets=BOTH),
         Do("settle", end("a", 180), ["settled"]),
         Do("extend", {"attempt": "a", "amount": 200}, ["unknown"]),
         admit(admitted(), "c", place(amount=20), budgets=BOTH),

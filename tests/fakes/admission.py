@@ -137,7 +137,7 @@ class Twin:
             if known.spent + amount > limit:
                 found = found if found and found[0] == "budget" else ["budget", wait, what]
             elif found is None and known.spent + known.held + amount > limit:
-                found = ["held", wait, what]
+                found = ["held", -1, what]
         return found
 
     def _scopes(self, one: dict[str, Any], now: int, span: int) -> list[tuple[str, dict[str, Any]]]:
