@@ -1,5 +1,6 @@
 """Who could serve a step, and why the others cannot. Pure; health and admission have their own rooms."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -49,6 +50,7 @@ class Candidate(NamedTuple):
     provider: Provider
     model: Model
     price: Price
+    counted: float = 1.0  # its input tokens for each that is estimated, as far as that was seen
 
     @property
     def name(self) -> str:
@@ -56,7 +58,11 @@ class Candidate(NamedTuple):
 
     def worst_case(self, need: Need) -> int:
         """Nano-dollars of a call that uses its whole output limit."""
-        return worst_case(self.price, need.input_tokens, self.output_limit(need))
+        return worst_case(self.price, self.input_tokens(need), self.output_limit(need))
+
+    def input_tokens(self, need: Need) -> int:
+        """The estimate of the need, corrected by what this candidate was seen to count."""
+        return need.input_tokens if self.counted == 1 else math.ceil(need.input_tokens * self.counted)
 
     def output_limit(self, need: Need) -> int:
         """Tokens that the answer may have: what is wanted, within what the model can."""

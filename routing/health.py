@@ -22,6 +22,8 @@ RESTS = f"{PREFIX}:rests"  # written by the verb `judge`
 FRESH = 1.0  # seconds that a snapshot is good for
 WEIGHT = 0.2  # of the newest sample
 BELIEVED = 20  # seconds: whoever failed is not asked, so nothing else would ever show that it has recovered
+TELLING = 200  # estimated input tokens
+MOST_COUNTED = 4.0  # times the estimate: a vendor that claims more is not believed beforehand
 SURE = 10  # calls from which a percentile is taken seriously
 
 
@@ -32,6 +34,7 @@ class Known:
     measure: Measure
     seen: float
     habit: Habit
+    counted: float | None = None  # input tokens for each that was estimated, which 19 of 20 calls keep within
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,13 @@ class Snapshot:
     def habit(self, candidate: Candidate) -> Habit:
         known = self.candidates.get(candidate.name)
         return known.habit if known else Habit()
+
+    def counted(self, candidate: Candidate) -> Candidate:
+        """The candidate, counting input as it was seen to, where that is more than is estimated."""
+        known = self.candidates.get(candidate.name)
+        if known is None or known.counted is None or known.counted <= 1:
+            return candidate
+        return candidate._replace(counted=min(known.counted, MOST_COUNTED))
 
     def resting(self, now: float) -> dict[str, str]:
         """Providers and candidates to leave alone at `now` (Unix seconds), with the reason."""
@@ -110,8 +120,9 @@ class Health:
         ttft_s: float | None,
         tokens_per_second: float | None,
         silence_s: float | None = None,
+        counted: float | None = None,
     ) -> None:
-        self._tell(success(candidate, ttft_s, tokens_per_second, silence_s))
+        self._tell(success(candidate, ttft_s, tokens_per_second, silence_s, counted))
 
     def failed(self, candidate: Candidate, error: GoblinError, waited: Habit = Habit()) -> None:  # noqa: B008
         self._tell(failure(candidate, error, waited))
@@ -124,10 +135,22 @@ class Health:
 
 
 def success(
-    candidate: Candidate, ttft_s: float | None, tokens_per_second: float | None, silence_s: float | None = None
+    candidate: Candidate,
+    ttft_s: float | None,
+    tokens_per_second: float | None,
+    silence_s: float | None = None,
+    counted: float | None = None,
 ) -> Verb:
-    """The verb that tells of a call which ended well; `silence_s` is the longest between two pieces of its answer."""
-    return _observe(candidate, 1, Habit(ttft_s, silence_s), ttft_ms=_ms(ttft_s), speed=tokens_per_second)
+    """The verb that tells of a call which ended well; `silence_s` is the longest between two pieces of its answer,
+    `counted` the input tokens that the vendor counted for each that was estimated."""
+    habit = Habit(ttft_s, silence_s)
+    return _observe(candidate, 1, habit, ttft_ms=_ms(ttft_s), speed=tokens_per_second, counted=_ms(counted))
+
+
+def share_counted(input_tokens: int, estimated: int) -> float | None:
+    """Input tokens that a vendor counted for each that was estimated; None for a prompt too short to tell: what
+    vendors add to every prompt would be taken for a share."""
+    return input_tokens / estimated if estimated >= TELLING else None
 
 
 def failure(candidate: Candidate, error: GoblinError, waited: Habit = Habit()) -> Verb:  # noqa: B008
@@ -155,17 +178,20 @@ def _ms(seconds: float | None) -> float | None:
 
 def _known(text: str) -> Known:
     ttft, success, speed, samples, *later = text.split(" ")
-    seen, slow_ttft, ttfts, slow_silence, silences = later or ("0", "-", "0", "-", "0")  # an older release's
+    later += ["0", "-", "0", "-", "0", "-", "0"][len(later) :]  # an older release's
+    seen, slow_ttft, ttfts, slow_silence, silences, counted, counts = later
     measure = Measure(
         -1 if ttft == "-" else float(ttft) / 1000,
         -1 if samples == "0" else float(success),
         -1 if speed == "-" else float(speed),
     )
-    return Known(measure, float(seen), Habit(_usual(slow_ttft, ttfts), _usual(slow_silence, silences)))
+    return Known(
+        measure, float(seen), Habit(_usual(slow_ttft, ttfts), _usual(slow_silence, silences)), _usual(counted, counts)
+    )
 
 
-def _usual(ms: str, calls: str) -> float | None:
-    return float(ms) / 1000 if int(calls) >= SURE else None
+def _usual(thousandths: str, calls: str) -> float | None:
+    return float(thousandths) / 1000 if int(calls) >= SURE else None
 
 
 def _rest(text: str) -> tuple[float, str]:

@@ -88,6 +88,7 @@ class Router:
         candidates, refusals = eligible(known.embedders() if need.vectors else known.candidates(), need)
         silent = (one for one in known.providers.values() if not one.models and not need.vectors)
         refusals |= {provider.id: why for provider in silent if (why := provider.why_not()) is not None}
+        candidates = [snapshot.counted(one) for one in candidates]
         resting = _resting(candidates, snapshot.resting(time.time()))
         measured = [(candidate, snapshot.measure(candidate)) for candidate in candidates]
         ranked = order(measured, need, self._settings.weights, self._settings.required_bandwidth, resting)

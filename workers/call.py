@@ -28,7 +28,7 @@ from providers.price import cost
 from providers.provider import Deadlines
 from providers.tokens import estimate
 from routing.breaker import Told, told
-from routing.health import failure, success
+from routing.health import failure, share_counted, success
 from routing.patience import Habit, deadlines
 from routing.script import Verb
 from workers.extend import extend
@@ -295,7 +295,9 @@ class Call:
         talking = self._duration - (self._ttft or 0.0)
         speed = self._spoken.usage.output / talking if talking > 0 and self._ttft is not None else None
         silence = self._control.silence_s if self._ttft is not None else None
-        return success(self._candidate, self._ttft, speed, silence)
+        reported = self._spoken.reported
+        counted = share_counted(reported.input, self._spoken.input_tokens) if reported is not None else None
+        return success(self._candidate, self._ttft, speed, silence, counted)
 
     def _waited(self, error: GoblinError) -> Habit:
         """The silence that was waited through in vain."""

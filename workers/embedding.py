@@ -21,7 +21,7 @@ from providers.message import Usage
 from providers.price import Price, cost
 from routing.breaker import Told, told
 from routing.candidate import Candidate
-from routing.health import Health
+from routing.health import Health, share_counted
 
 _log = structlog.get_logger()
 _ENDS: Mapping[type[GoblinError], StepStatus] = {
@@ -106,7 +106,9 @@ class Embedding:
         try:
             self.found = self._ask()
             self.took_s = time.monotonic() - began
-            self._health.succeeded(self._candidate, self.took_s, None)
+            usage = self.found.usage
+            counted = share_counted(usage.input, self._wish.tokens) if usage is not None else None
+            self._health.succeeded(self._candidate, self.took_s, None, counted=counted)
             output = self._use(self.found.vectors) if self._use is not None else None
         except GoblinError as fault:
             self.error = fault

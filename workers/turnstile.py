@@ -117,7 +117,7 @@ class Turnstile:
             provider=provider.id,
             candidate=candidate.name,
             hold=candidate.worst_case(need),
-            tokens=need.input_tokens + candidate.output_limit(need),
+            tokens=candidate.input_tokens(need) + candidate.output_limit(need),
             rate=Rate(provider.rpm, provider.tpm, provider.concurrency, self._counts_on_arrival(provider.id)),
             slot_ms=int((provider.deadlines.connect + provider.deadlines.total + self._settings.worker.lease) * 1000),
             budgets=self._of_provider(provider.id),

@@ -1,5 +1,6 @@
 """What the fleet learns of its candidates: measures folded as a twin of plain Python folds them, and rests."""
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -23,7 +24,8 @@ from providers.errors import (
 )
 from routing.admission import Admission
 from routing.breaker import seen as judged
-from routing.health import BELIEVED, EMPTY, MEASURES, SURE, WEIGHT, Health
+from routing.candidate import Need
+from routing.health import BELIEVED, EMPTY, MEASURES, MOST_COUNTED, SURE, TELLING, WEIGHT, Health, share_counted
 from routing.patience import Habit
 from routing.score import Measure
 from routing.script import Scripts
@@ -148,6 +150,25 @@ def test_a_call_that_was_cut_counts_as_a_slower_one(health: Health, client: redi
     assert habit.ttft_s > 4
     assert habit.silence_s == 1
     assert seen(client).snapshot().measure(SIM).ttft_s == 1
+
+
+@pytest.mark.parametrize(("share", "counted"), [(1.5, 1.5), (0.6, 1.0), (90.0, MOST_COUNTED), (None, 1.0)])
+def test_who_counts_more_than_is_estimated_is_held_for_more(
+    health: Health, client: redis.Redis, share: float | None, counted: float
+) -> None:
+    for _ in range(SURE - 1):
+        health.succeeded(SIM, 1.0, None, counted=share)
+    assert seen(client).snapshot().counted(SIM) == SIM
+    health.succeeded(SIM, 1.0, None, counted=share)
+    corrected = seen(client).snapshot().counted(SIM)
+    assert corrected.counted == counted
+    assert corrected.input_tokens(Need("fast", 1_001, 0)) == math.ceil(1_001 * counted)
+    assert corrected.worst_case(Need("fast", 1_001, 0)) >= SIM.worst_case(Need("fast", 1_001, 0))
+
+
+def test_a_prompt_too_short_to_tell_says_nothing_about_counts() -> None:
+    assert share_counted(30, 10) is None
+    assert share_counted(300, TELLING) == 300 / TELLING
 
 
 def test_a_failure_is_believed_for_a_while_so_that_a_recovery_is_seen(health: Health, client: redis.Redis) -> None:
