@@ -20,7 +20,7 @@ from providers.tokens import estimate
 ROOT = Path(__file__).parent.parent
 VOCABULARIES = ("o200k_base", "cl100k_base")
 PIECE = 1_000  # characters
-PACKAGES = ("celery", "kombu", "sqlalchemy", "fastapi")
+PACKAGES = ("alembic", "fastapi", "httpx", "sqlalchemy")
 
 
 def measure(_: Ground) -> list[Row]:
