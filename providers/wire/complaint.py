@@ -149,7 +149,7 @@ def _names(value: Any, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, dict):
         for key in _NAMING:
             if isinstance(name := value.get(key), (str, int)) and not isinstance(name, bool):
-                yield str(name)[:100].lower() if isinstance(name, str) else _number(name)
+                yield text(name)[:100].lower() if isinstance(name, str) else _number(name)
         for key in ("error", "errors", "details", "violations", "metadata", "base_resp", "innererror"):
             yield from _names(value.get(key), depth + 1)
 

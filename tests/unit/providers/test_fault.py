@@ -320,3 +320,9 @@ def test_a_time_out_says_which_limit_passed() -> None:
     value = TimedOut("words", "stall").as_value()
     assert value == {"type": "timed_out", "message": "words", "details": {"phase": "stall"}}
     assert isinstance(TimedOut("words", "total"), GoblinError)
+
+
+def test_a_name_that_no_database_can_hold_is_mended() -> None:
+    told = fault("openai", 418, b'{"error": {"code": "a\\ud800b\\u0000c"}}').message
+    assert "a\ufffdb\ufffdc" in told
+    assert told.encode()
