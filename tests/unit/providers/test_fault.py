@@ -294,7 +294,7 @@ FACTS = {
     "broken_stream": (502, Retry.ONCE, Retry.YES, Breaker.COUNT),
     "malformed": (502, Retry.ONCE, Retry.YES, Breaker.COUNT),
     "server_error": (502, Retry.ONCE, Retry.YES, Breaker.COUNT),
-    "timed_out": (504, Retry.NEVER, Retry.YES, Breaker.COUNT),
+    "timed_out": (504, Retry.ALONE, Retry.YES, Breaker.COUNT),
     "throttled": (429, Retry.LATER, Retry.YES, Breaker.COOL),
     "quota_spent": (502, Retry.NEVER, Retry.YES, Breaker.OPEN),
     "bad_credentials": (502, Retry.NEVER, Retry.YES, Breaker.OPEN),
