@@ -148,6 +148,20 @@ def renew_epoch(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> int | None:
     return rows[0].epoch if rows else None
 
 
+FIRST, LAST = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Runs in the order of their making: behind one and up to another."""
+
+    after: uuid.UUID = FIRST
+    until: uuid.UUID = LAST
+
+
+BEGIN = Page(until=FIRST)  # no run, before the first one
+
+
 def unpublished(ledger: Ledger, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
     """Open runs that nobody noted as published for `patience` seconds, with their epochs."""
     return [(row.id, row.epoch) for row in ledger.run("runs.unpublished", calm=patience, limit=limit)]
@@ -158,9 +172,20 @@ def unfinished(ledger: Ledger, *, patience: float, limit: int) -> list[uuid.UUID
     return [row.id for row in ledger.run("runs.unfinished", calm=patience, limit=limit)]
 
 
-def stalled(ledger: Ledger, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
-    """Open runs whose message was lost, with their epochs: the steps queue was drained past them, and nobody works."""
-    return [(row.id, row.epoch) for row in ledger.run("runs.stalled", calm=patience, limit=limit)]
+def stalled(ledger: Ledger, page: Page, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
+    """Open runs whose message was lost, with their epochs: the steps queue was drained past them, and a step is due.
+
+    Of those that fell silent more than a minute before, only the ones of the page are looked at.
+    """
+    rows = ledger.run("runs.stalled", after=page.after, until=page.until, calm=patience, limit=limit)
+    return [(row.id, row.epoch) for row in rows]
+
+
+def next_page(ledger: Ledger, page: Page, size: int) -> Page:
+    """About so many open runs behind a page; the first ones again when it was the last."""
+    after = FIRST if page.until == LAST else page.until
+    rows = ledger.run("runs.page_end", after=after, size=size)
+    return Page(after, rows[0].id if rows else LAST)
 
 
 def outdate_all(ledger: Ledger) -> None:

@@ -1,23 +1,27 @@
-"""Finds steps that wait by the ledger and stand in no room: their messages were lost, or are on their way.
+"""Finds whose messages were lost, or are on their way: steps that wait and stand in no room, runs that fell silent.
 
-Which of the two is told by the drained queue; here it is remembered since when somebody is missing.
+Which of the two is told by the drained queue. As many may wait for long, each look is at some of them; the next goes on
+where it ended.
 """
 
+import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ledger import attempts
+from ledger import attempts, runs
 from ledger.attempts import Waiting
+from ledger.runs import BEGIN, Page
 from ledger.session import Ledger
 from routing.waiting import Waiter, WaitingRooms
 
 PAGE = 500  # rows of a statement, and names in a command
-PAGES = 10  # of one look; the next one goes on where it ended
+PAGES = 10  # of one look
+SILENT = 2_000  # runs that were silent for long, of one look
 
 
 @dataclass(slots=True)
 class Absent:
-    """One per scheduler process. A round over all who wait may take several looks."""
+    """One per scheduler process: steps that wait, and of whom no room knows. It remembers since when."""
 
     ledger: Ledger
     rooms: WaitingRooms
@@ -46,3 +50,20 @@ class Absent:
         absent = self.rooms.missing(list(seen))
         self._found |= {one: self._known.get(one, seen[one]) for one in absent}
         return [(one, self._found[one]) for one in absent]
+
+
+@dataclass(slots=True)
+class Silent:
+    """One per scheduler process: runs with a step that is due and that nobody took."""
+
+    ledger: Ledger
+    page: int = SILENT
+    _last: Page = BEGIN
+
+    def look(self, *, patience: float, limit: int) -> list[tuple[uuid.UUID, int]]:
+        """The next of them, with their epochs; `patience` (seconds) is for a message to be sent and taken.
+
+        Raises Unavailable while Postgres is away.
+        """
+        self._last = runs.next_page(self.ledger, self._last, self.page)
+        return runs.stalled(self.ledger, self._last, patience=patience, limit=limit)

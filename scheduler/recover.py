@@ -22,7 +22,7 @@ from goblin.kv import outages
 from ledger import attempts, marks, runs
 from ledger.runs import Remainder
 from ledger.session import Ledger
-from scheduler.absent import Absent
+from scheduler.absent import Absent, Silent
 from workers.app import App
 from workers.canvas import publish, sound
 from workers.conclude import conclude_run
@@ -43,6 +43,7 @@ class Recovery:
     client: redis.Redis
     feed: Feed
     absent: Absent
+    silent: Silent
     lease: float
     unpublished_after: float = 3.0  # that a submitter has to publish its run itself
     unfinished_after: float = 3.0
@@ -62,7 +63,7 @@ class Recovery:
             if one.open_steps:
                 self._publish(one.run, one.epoch, is_new=True)
         lost = runs.unpublished(self.ledger, patience=self.unpublished_after, limit=BATCH)
-        lost += runs.stalled(self.ledger, patience=self.stalled_after, limit=BATCH)
+        lost += self.silent.look(patience=self.stalled_after, limit=BATCH)
         lost += self._lost_waiters()
         for run, epoch in lost:
             self._publish(run, epoch, is_new=False)

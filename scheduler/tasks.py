@@ -17,7 +17,7 @@ from routing.breaker import Knobs
 from routing.rebuild import Rebuild
 from routing.script import Scripts
 from routing.waiting import WaitingRooms
-from scheduler.absent import Absent
+from scheduler.absent import Absent, Silent
 from scheduler.probe import Probe
 from scheduler.prune import Prune
 from scheduler.recover import Recovery
@@ -67,6 +67,7 @@ def _duties(app: App, settings: Settings) -> Duties:
             client,
             Feed(client, settings.limits),
             Absent(ledger, WaitingRooms(client)),
+            Silent(ledger),
             settings.worker.lease,
         ),
         Rebuild(ledger, scripts),

@@ -101,10 +101,14 @@ from steps s join runs r on r.id = s.run_id where s.run_id = %(run)s;
 -- name: stalled
 -- Open runs with a step that is due and that nobody took, although the steps queue was drained past the run's last sign
 -- of life: its message was lost. What else of the run is called or waits says nothing about that message.
-with recursive quiet as (
-    select r.id, r.epoch, r.touched_at from runs r
+-- A loss shows at once, so all that fell silent within a minute are looked at, and a page of the others: many may wait.
+with recursive mark as (
+    select value::timestamptz - make_interval(secs => %(calm)s) as moment from marks where name = 'drained'
+), quiet as (
+    select r.id, r.epoch, r.touched_at from runs r, mark
     where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
-      and r.touched_at < (select value::timestamptz from marks where name = 'drained') - make_interval(secs => %(calm)s)
+      and r.touched_at < mark.moment
+      and (r.touched_at > mark.moment - interval '60 seconds' or r.id > %(after)s and r.id <= %(until)s)
 ), due as (
     select s.run_id, s.idx, s.after from quiet q join steps s on s.run_id = q.id
     where s.status = 'pending'
@@ -121,6 +125,10 @@ where exists (select from due d where d.run_id = q.id and not exists (
     select from earlier e join steps b on b.run_id = e.run_id and b.idx = e.before
     where e.run_id = d.run_id and e.idx = d.idx and b.status in ('pending', 'waiting', 'running')))
 order by q.touched_at limit %(limit)s;
+
+-- name: page_end
+-- The last of so many open runs behind another one, in the order of their making.
+select id from runs where status in ('queued', 'running') and id > %(after)s order by id limit 1 offset %(size)s - 1;
 
 -- name: outdate_all
 -- Redis came back empty: every message is gone, so every open run is published anew.

@@ -14,10 +14,11 @@ from goblin import kv
 from goblin.errors import Unavailable
 from goblin.settings import load
 from ledger import attempts, marks, runs
+from ledger.runs import Page
 from ledger.session import Ledger
 from ledger.states import RunStatus
 from routing.waiting import Waiter, WaitingRooms
-from scheduler.absent import Absent
+from scheduler.absent import Absent, Silent
 from scheduler.recover import MARKER, Recovery
 from tests.fakes.racing import at_once, begin, until
 from tests.fakes.runs import SUCCESS, accept, assert_books_balance, claim, one, run_row, step_rows
@@ -84,6 +85,7 @@ def make(database: str, redis_url: str) -> Place:
             client,
             Feed(client, settings.limits),
             Absent(ledger, WaitingRooms(client), page=2),
+            Silent(ledger, page=2),
             lease=0,
             unpublished_after=NEVER,
             unfinished_after=NEVER,
@@ -508,7 +510,23 @@ def test_a_run_that_moved_on_since_it_was_found_lost_is_left_alone(place: Place)
     run = place.publish()
     place.lose_messages()
     place.drain()
-    (found,) = runs.stalled(place.ledger, patience=0, limit=10)
+    (found,) = runs.stalled(place.ledger, Page(), patience=0, limit=10)
     place.impatient.go()
     assert place.sent() == [(run, 0, 2)]
     assert runs.renew_epoch(place.ledger, *found) is None
+
+
+def test_a_loss_of_long_ago_is_found_behind_many_that_wait(place: Place) -> None:
+    """Only a page of two is looked at in each pass, and then the next one."""
+    waiting = [place.publish() for _ in range(9)]
+    for run in waiting:
+        enter(place, wait(place, run))
+    lost = place.publish()
+    with place.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update runs set touched_at = touched_at - interval '1 hour'")
+    scheduler = place.impatient
+    for _ in range(5):
+        place.drain()
+        scheduler.go()
+    assert run_row(place.ledger, lost).epoch > 1
+    assert {run_row(place.ledger, run).epoch for run in waiting} == {1}
