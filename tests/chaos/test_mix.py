@@ -13,6 +13,7 @@ import pytest
 
 from tests.chaos.books import Calls, close
 from tests.chaos.faults import Moment, do, drawn_faults, last
+from tests.chaos.streams import check_streams
 from tests.chaos.town import Town, town
 from tests.chaos.traffic import Traffic
 from tests.processes import Processes
@@ -38,6 +39,7 @@ def rage(place: Town, seed: int, seconds: float, *, longest: float, rest: float,
                 calls.gather()
                 gathered = time.monotonic()
     close(place, traffic.orders, moments, calls, patience=120)
+    print(check_streams(place, traffic.orders))  # noqa: T201
 
 
 def the_seed() -> int:
