@@ -13,6 +13,7 @@ import pytest
 
 from cli.embedded import Stack
 from cli.servers import free_port
+from ledger import keys
 from tests.processes import PATIENCE_S, Processes
 from tests.world import Sim, World, world
 
@@ -169,3 +170,21 @@ def test_an_embedding_that_nobody_lived_to_finish_is_closed_by_a_worker_and_make
     publish(served.world.app, plan, run, 1)
     assert served.world.finished(run).status == "failed"
     assert served.world.sim_get("calls") == []
+
+
+def test_a_key_pays_for_its_own_vectors_and_no_more_than_its_budget(served: Served) -> None:
+    """The last test here: once there is a key, the API is closed to everybody without one."""
+
+    def client(name: str, budget: int | None) -> openai.OpenAI:
+        secret = keys.create(served.world.ledger, name, keys.Limits(budget=budget))
+        return openai.OpenAI(base_url=f"{served.url}/v1", api_key=secret, max_retries=0)
+
+    rich, poor = client("rich", None), client("poor", 5)
+    served.world.until(lambda: served.http.get("/v1/runs").status_code == 401)
+    found = rich.embeddings.create(model="sim-embed", input="red fox")
+    run = (found.model_extra or {})["run_id"]
+    (owner,) = served.world.all("select k.name from entries e join keys k on k.id = e.key_id where e.run_id = %s", run)
+    assert owner.name == "rich"
+    with pytest.raises(openai.APIStatusError) as caught:
+        poor.embeddings.create(model="sim-embed", input="red fox " * 200)
+    assert caught.value.status_code == 402

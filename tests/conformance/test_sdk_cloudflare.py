@@ -5,6 +5,8 @@ import json
 import cloudflare
 import pytest
 
+from tests.conformance.test_tools import LOOK, SEEN, WAIT
+
 TASK = [{"role": "user", "content": "Task: summarize this\n```python\nclass Basket:\n    pass\n```"}]
 ACCOUNT = "a1"
 pytestmark = pytest.mark.filterwarnings("ignore:Passing raw bytes:DeprecationWarning")  # the client warns of itself
@@ -49,6 +51,11 @@ def test_a_refusal_is_the_clients_own_error(client, model, error, code):
     with pytest.raises(error) as caught:
         ask(client, model)
     assert [one.code for one in caught.value.errors] == [code]
+
+
+def test_a_call_of_a_tool_arrives(client):
+    answer = ask(client, "sim-instant+call=2", tools=[LOOK, WAIT])
+    assert [(call["name"], call["arguments"]) for call in answer["tool_calls"]] == [("look", SEEN), ("wait", {})]
 
 
 def test_models_are_listed(client):
