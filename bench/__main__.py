@@ -6,7 +6,7 @@ Only the ratios mean something, and only within one run: each contender had the 
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import calls_held, estimate, first_token, memory, noop_flow, score, steps_per_second
+from bench import admission, calls_held, estimate, first_token, memory, noop_flow, score, steps_per_second
 from bench.ground import Ground
 from bench.table import Row, save, show
 
@@ -17,6 +17,7 @@ BENCHES: Mapping[str, Callable[[Ground], list[Row]]] = {
     "steps_per_second": steps_per_second.measure,
     "memory": memory.measure,
     "score": score.measure,
+    "admission": admission.measure,
     "estimate": estimate.measure,
 }
 

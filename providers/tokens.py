@@ -44,7 +44,12 @@ def _count(text: str) -> float:
 
 def estimate_chat(chat: Chat) -> int:
     """About how many input tokens a call has."""
-    return _PER_CHAT + estimate_tools(chat.tools) + sum(map(_estimate_message, chat.messages))
+    return estimate_question(chat.messages, chat.tools)
+
+
+def estimate_question(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> int:
+    """About how many input tokens it takes to ask so."""
+    return _PER_CHAT + estimate_tools(tools) + sum(map(_estimate_message, messages))
 
 
 def estimate_tools(tools: Sequence[Mapping[str, Any]]) -> int:

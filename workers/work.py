@@ -11,7 +11,7 @@ from goblin.settings import GoblinSettings
 from ledger import attempts
 from ledger.attempts import Look
 from providers.message import Message
-from providers.tokens import estimate, estimate_tools
+from providers.tokens import estimate, estimate_question
 from routing.candidate import Need, looking_up
 from routing.failover import Failure, GoOn
 from workers.cached import Flight
@@ -69,7 +69,7 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
         step,
         goblin,
         messages,
-        sum(estimate(m.content) for m in messages) + estimate_tools(tools),
+        estimate_question(messages, tools),
         failures,
         begun="" if failures and failures[-1].error["type"] == Abandoned.slug else look.output or "",
         deadline=_deadline(look, goblin),

@@ -16,7 +16,7 @@ from goblin.settings import GoblinSettings
 from ledger import keys, runs
 from ledger.runs import NewRun, NewStep
 from providers.price import Price, worst_case
-from providers.tokens import estimate
+from providers.tokens import estimate_question
 from routing.script import PREFIX
 from tests.processes import Processes, WorkerContainer
 from tests.world import CHEAP, Sim, World, world
@@ -92,7 +92,7 @@ def worst() -> int:
     messages = compose(goblin, Step(0, "chat", "hello"), {}, [], is_gate=False)
     rates = [from_usd(str(CHEAP[name])) for name in ("input_usd_mtok", "output_usd_mtok")]
     price = Price(rates[0], rates[1], rates[0], rates[0], "test")
-    return worst_case(price, sum(estimate(message.content) for message in messages), OUTPUT)
+    return worst_case(price, estimate_question(messages), OUTPUT)
 
 
 BUDGET = CALLS * worst()
