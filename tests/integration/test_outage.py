@@ -89,3 +89,22 @@ def test_who_may_go_elsewhere_does_not_wait(place: World) -> None:
 def waiting(place: World) -> int:
     row = place.one("select count(*) as n from steps where status = 'waiting'")
     return int(row.n) if row else 0
+
+
+def test_patience_with_who_is_down_for_good_ends(
+    processes: Processes, stack: Stack, database: str, redis_url: str, tmp_path: Path
+) -> None:
+    extra = f"[routing]\noutage_patience = 4\n{EXTRA}"
+    with world(processes, tmp_path, database, redis_url, Sim("gone", ("sim-instant+fail=503",)), extra=extra) as place:
+        place.start_worker()
+        place.start_scheduler()
+        (run,) = submit(place, "chat@gone: hello", 1)
+        assert place.finished(run).status == "failed"
+        row = place.one("select error from steps where run_id = %s", run)
+        assert row is not None
+        assert row.error["type"] == "no_candidate"
+        assert "answered 503" in row.error["message"]
+        assert {kind for kind, _ in place.events(run)} >= {"step.waiting", "run.finished"}
+        first, *_, last = visits(place, "gone")
+        assert len(visits(place, "gone")) >= 4
+        assert last.at - first.at > 2
