@@ -12,6 +12,8 @@ that was cut short had reached its provider, so its cost is charged as an estima
 
 import secrets
 import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,6 +32,7 @@ from workers.stream import Feed
 from workflow.plan import Plan, PlanError
 
 MARKER = "goblin:marker"
+AT_ONCE = 4  # runs that are published side by side, as each is a handful of round trips
 BATCH = 500  # rows per statement; the next pass takes the rest
 _log = structlog.get_logger()
 
@@ -58,15 +61,14 @@ class Recovery:
 
     def _pass(self) -> None:
         self._check_marker()
-        for one in attempts.abandon(self.ledger, calm=self.lease, limit=BATCH):
+        abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=BATCH)
+        for one in abandoned:
             _log.warning("attempts.abandoned", run=str(one.run), count=one.attempts)
-            if one.open_steps:
-                self._publish(one.run, one.epoch, is_new=True)
+        self._publish_all([(one.run, one.epoch) for one in abandoned if one.open_steps], is_new=True)
         lost = runs.unpublished(self.ledger, patience=self.unpublished_after, limit=BATCH)
         lost += self.silent.look(patience=self.stalled_after, limit=BATCH)
         lost += self._lost_waiters()
-        for run, epoch in lost:
-            self._publish(run, epoch, is_new=False)
+        self._publish_all(lost, is_new=False)
         for run in runs.unfinished(self.ledger, patience=self.unfinished_after, limit=BATCH):
             self._finish(run)
         if (sent_at := marks.sound(self.ledger)) is not None:
@@ -96,6 +98,12 @@ class Recovery:
         marks.put(self.ledger, "marker", marker)
         with outages():
             self.client.set(MARKER, marker)
+
+    def _publish_all(self, found: Sequence[tuple[uuid.UUID, int]], *, is_new: bool) -> None:
+        """The first failure ends it: the next pass finds the rest."""
+        if found:
+            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="publish") as pool:
+                list(pool.map(lambda one: self._publish(*one, is_new=is_new), found))
 
     def _publish(self, run: uuid.UUID, epoch: int, *, is_new: bool) -> None:
         """Send what is left of a run, under this epoch when it `is_new`, else under the one after it."""

@@ -57,7 +57,7 @@ class _Process:
 def _duties(app: App, settings: Settings) -> Duties:
     client = kv.connect(settings.require_redis_url(), connections=20)
     ledger = Ledger(
-        settings.require_database_url(), connections=12
+        settings.require_database_url(), connections=16
     )  # a duty takes one for its turn and one for its work
     scripts, routing = Scripts(client), settings.routing
     return Duties(
