@@ -53,9 +53,9 @@ containers: $(VENV)/dev ## the compose stack: built, used, a worker killed, take
 
 lock: $(BIN)/python ## resolve the constraints anew (UPGRADE=--upgrade for the newest)
 	@[ -x "$(UV)" ] || $(INSTALL) uv
-	$(call resolve,constraints.txt,--extra embedded)
-	$(call resolve,constraints-dev.txt,--extra embedded --extra dev --constraints constraints.txt)
-	$(call resolve,constraints-bench.txt,--extra embedded --extra dev --extra bench --constraints constraints-dev.txt)
+	$(call resolve,constraints.txt,--extra embedded --extra bedrock)
+	$(call resolve,constraints-dev.txt,--extra embedded --extra bedrock --extra dev --constraints constraints.txt)
+	$(call resolve,constraints-bench.txt,--extra embedded --extra bedrock --extra dev --extra bench --constraints constraints-dev.txt)
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
