@@ -1,0 +1,180 @@
+"""One candidate after the other is asked, until a step has an outcome, has to wait, or is another worker's.
+
+Rank, admit, claim, call, settle: a failed call frees the step, and it is ranked again without what has failed.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from typing import Any
+
+from goblin.clock import new_id, now, now_ms
+from goblin.errors import Breaker, LeaseLost
+from ledger import attempts
+from ledger.attempts import Claim
+from ledger.holds import Outdated
+from providers.errors import DeadlinePassed
+from routing import failover
+from routing.candidate import Candidate
+from routing.failover import Failure, GiveUp, GoOn
+from routing.refusal import Reason, Refused, Short
+from routing.route import Route
+from workers.call import Call, Question
+from workers.conclude import foreseen
+from workers.end import conclude, fail, result_of
+from workers.errand import HandOver, Result, Stale
+from workers.retrieve import Retrieval
+from workers.runtime import Runtime
+from workers.spoken import Spoken
+from workers.turnstile import Pass, budget_room, rooms
+from workers.wait import again_at, wait
+from workers.work import Work, need_of
+
+_DISPATCH_LEASE = 60.0  # seconds that an admitted call may lie in its provider's queue
+
+
+def ask(runtime: Runtime, work: Work) -> Result:
+    """Ask one candidate after the other until the step has an outcome."""
+    errand = work.errand
+    while not runtime.leases.is_stopped:
+        way = way_of(runtime, work)
+        if isinstance(way, GiveUp):
+            return fail(runtime, work, way.error)
+        route = runtime.router.rank(need_of(runtime, work, way))
+        if not route.candidates:
+            return _nobody(runtime, work, way, route)
+        attempt = new_id()
+        given = runtime.turnstile.admit(attempt, route, errand.run, work.look)
+        if isinstance(given, Refused):
+            return _refused(runtime, work, way, route, given)
+        runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more
+        try:
+            number = attempts.open_attempt(runtime.ledger, _claim(runtime, work, route, given))
+        except Outdated:  # the counters were rebuilt meanwhile: nothing is held any more, so ask again
+            continue
+        if number is None:
+            runtime.turnstile.give_back(attempt)
+            return Stale()
+        if not runtime.consumes(given.candidate.provider.id):
+            return HandOver(attempt, given.candidate.provider.id, work.step.goblin)
+        has_other = has_other_than(runtime, work, route, given.candidate)
+        if (result := call_one(runtime, work, given, number, has_other=has_other)) is not None:
+            return result
+    return Stale()  # a stopping worker claims nothing more; recovery sends the step to another one
+
+
+def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:
+    """Where the step may go after its failures, while it has time."""
+    if work.deadline is not None and now() >= work.deadline:
+        return GiveUp(DeadlinePassed(f"its time was over at {work.deadline:%Y-%m-%d %H:%M:%S %Z}").as_value())
+    return failover.after(work.failures, runtime.bounds, now_ms())
+
+
+def has_other_than(runtime: Runtime, work: Work, route: Route, candidate: Candidate) -> bool:
+    """Whether a call that is cut would be followed by one of another candidate."""
+    if len(work.failures) + 1 >= runtime.settings.routing.max_attempts:
+        return False
+    names = {one.candidate.name for one in route.candidates}
+    return not names <= {candidate.name, *route.resting}
+
+
+def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
+    candidate, admitted = given.candidate, given.admitted
+    is_ours = runtime.consumes(candidate.provider.id)
+    return Claim(
+        attempt=admitted.attempt,
+        run=work.errand.run,
+        idx=work.errand.idx,
+        epoch=work.errand.epoch,
+        provider=candidate.provider.id,
+        model=candidate.model.id,
+        owner=runtime.leases.owner if is_ours else None,
+        lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
+        hold=admitted.place.hold,
+        floor=Spoken(candidate.price, work.asked_tokens).cost,
+        decision=_decision(runtime, route, short=_short(given.passed), price=asdict(candidate.price)),
+        tokens=admitted.place.tokens,
+        generation=admitted.generation,
+        admitted_at=admitted.admitted_at,
+    )
+
+
+def _nobody(runtime: Runtime, work: Work, way: GoOn, route: Route) -> Result:
+    """Wait for those who have failed, while one of them may be asked again; else fail."""
+    again, decision = again_at(work, way), _decision(runtime, route)
+    if not again:
+        error = failover.key_fault(work.failures) or route.as_error().as_value()
+        return fail(runtime, work, error, decision)
+    return wait(runtime, work, decision, again, "; ".join(way.excluded.values()), min(again.values()) / 1000)
+
+
+def _refused(runtime: Runtime, work: Work, way: GoOn, route: Route, refused: Refused) -> Result:
+    """Wait where there may be room later; fail where waiting cannot help or the run does not want to."""
+    waits_for_money = work.look.options.get("on_budget") == "wait"
+    where = {**rooms(refused, waits_for_money=waits_for_money), **again_at(work, way)}
+    decision = _decision(runtime, route, short=_short(refused.reasons))
+    if not where:
+        # whoever waits for the same money will get none either
+        runtime.waker.freed((budget_room(one.what) for one in refused.reasons if one.reason is Reason.BUDGET), count=50)
+        return fail(runtime, work, refused.as_error().as_value(), decision)
+    after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
+    return wait(runtime, work, decision, where, refused.as_error().message, after_s)
+
+
+def _decision(runtime: Runtime, route: Route, **more: Any) -> dict[str, Any]:
+    """What is kept of a route, and of what became of it."""
+    value = route.as_value()
+    runtime.obstacles.keep(value["obstacles"], route.obstacles)
+    return {**value, **more}
+
+
+def _short(reasons: Iterable[Short]) -> dict[str, str]:
+    return {short.place.candidate: str(short) for short in reasons}
+
+
+def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: bool) -> Result | None:
+    """Make one call and write down its end; None when the step is free for another one."""
+    errand, candidate, attempt = work.errand, given.candidate, given.admitted.attempt
+    is_gate = errand.idx in work.plan.gates
+    question = Question(
+        errand.run,
+        work.step,
+        work.goblin,
+        work.messages,
+        work.input_tokens,
+        is_gate,
+        begun=work.begun,
+        tools=work.tools,
+        has_other=has_other,
+        ends_at=None if work.deadline is None else time.monotonic() + (work.deadline - now()).total_seconds(),
+    )
+    retrieve = work.goblin.retrieve
+    call: Call | Retrieval = (
+        Retrieval(runtime, question, given, number, retrieve) if retrieve else Call(runtime, question, given, number)
+    )
+    ending = call.make()
+    if ending.error is not None:
+        ending = replace(ending, error=failover.noted(ending.error, now_ms(), is_probe=given.admitted.is_probe))
+    ending = replace(ending, run=foreseen(work.look, work.plan, errand.idx, ending.step))
+    # LeaseLost ends this message here: whoever owns the step now goes on
+    try:
+        closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
+    except LeaseLost as lost:
+        runtime.turnstile.correct(attempt, lost.details.get("charged"))
+        raise
+    if work.flight is not None and not work.begun:  # what several calls have said is no single answer
+        work.flight.keep(ending, candidate.provider.id, candidate.model.id)
+    failure = Failure(candidate.provider.id, candidate.model.id, ending.error or {}, candidate.model.context)
+    if call.error is not None and call.error.breaker is Breaker.COOL and call.error.retry_after is not None:
+        pause_s = failover.pause_s([*work.failures, failure], candidate.name)
+        call.error.retry_after = max(call.error.retry_after, pause_s)
+    alerts = runtime.turnstile.conclude(given, ending.charge, call.error, call.told, *call.lessons)
+    runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
+    ending = replace(ending, step=closed.status)  # a cancelled run frees no step
+    call.report(ending, closed, alerts)
+    if not ending.step.is_final:
+        work.failures.append(failure)
+        work.begun = ending.output or ""
+        return None
+    conclude(runtime, errand.run, work.look, work.plan, closed)
+    return result_of(errand, closed, ending.step, work.step.goblin, candidate.provider.id, ending.error)
