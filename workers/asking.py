@@ -23,14 +23,13 @@ from workers.call import Call, Question
 from workers.conclude import foreseen
 from workers.end import conclude, fail, result_of
 from workers.errand import HandOver, Result, Stale
+from workers.lease import DISPATCH_LEASE
 from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
 from workers.turnstile import Pass, budget_room, rooms
 from workers.wait import again_at, wait
 from workers.work import Work, need_of
-
-_DISPATCH_LEASE = 60.0  # seconds that an admitted call may lie in its provider's queue
 
 
 def ask(runtime: Runtime, work: Work) -> Result:
@@ -89,7 +88,7 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
         provider=candidate.provider.id,
         model=candidate.model.id,
         owner=runtime.leases.owner if is_ours else None,
-        lease=runtime.leases.duration if is_ours else _DISPATCH_LEASE,
+        lease=runtime.leases.duration if is_ours else DISPATCH_LEASE,
         hold=admitted.place.hold,
         floor=Spoken(candidate.price, work.asked_tokens).cost,
         decision=_decision(runtime, route, short=_short(given.passed), price=asdict(candidate.price)),
@@ -136,6 +135,7 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
     """Make one call and write down its end; None when the step is free for another one."""
     errand, candidate, attempt = work.errand, given.candidate, given.admitted.attempt
     is_gate = errand.idx in work.plan.gates
+    work.start()
     question = Question(
         errand.run,
         work.step,

@@ -7,7 +7,7 @@ with. A flight that brings nothing to keep holds nobody back: those who waited e
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from ledger.session import Ledger
 from ledger.states import AttemptStatus, StepStatus
 from providers.tokens import estimate
 from routing.cache import Cache, Kept, Seat
-from workers.lease import Leases
+from workers.lease import DISPATCH_LEASE, Leases
 from workers.stream import Feed, StepFeed
 from workers.wake import Waker
 from workflow.plan import Step
@@ -120,7 +120,9 @@ class Flights:
             with self._lock:
                 if self._flyers.get(request) == asker.name:
                     del self._flyers[request]
-            if not flight.is_handed_over:
+            if flight.is_handed_over:
+                self._await(request, asker)
+            else:
                 self._land(request, flight)
 
     def _land(self, request: str, flight: Flight) -> None:
@@ -132,6 +134,11 @@ class Flights:
         except Unavailable:
             return
         self.waker.call([room(request)], CALLED if is_for_all else 1)
+
+    def _await(self, request: str, asker: Asker) -> None:
+        """Nobody renews the flight until another worker makes the call: it lasts as long as the call may lie there."""
+        with suppress(Unavailable):
+            self.cache.renew({request: asker.name}, DISPATCH_LEASE)
 
     def served(self, request: str, answer: Kept) -> None:
         """Whoever was called and took no place lets the next ones come."""

@@ -21,6 +21,7 @@ from providers.call import Control
 from providers.errors import Cancelled
 
 CANCEL = "goblin:cancel"  # pub/sub: a run id, so that its calls need not wait for the next renewal
+DISPATCH_LEASE = 60.0  # seconds that an admitted call may lie in its provider's queue
 _log = structlog.get_logger()
 
 

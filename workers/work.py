@@ -36,7 +36,8 @@ class Work:
     input_tokens: int
     failures: list[Failure] = field(default_factory=list)
     begun: str = ""  # what calls that were cut have said, until it is taken back
-    deadline: datetime | None = None  # of the run, or of the step if that is earlier
+    run_deadline: datetime | None = None
+    started_at: datetime | None = None  # of the step's first call
     flight: Flight | None = None  # while identical requests wait for this one
     tools: tuple[Mapping[str, Any], ...] = ()  # that are offered to the model
 
@@ -44,6 +45,18 @@ class Work:
     def asked_tokens(self) -> int:
         """Estimated, with what may be handed on."""
         return self.input_tokens + estimate(self.begun)
+
+    @property
+    def deadline(self) -> datetime | None:
+        """The run's, or the step's own, which counts from its first call on: before that no time has passed."""
+        ends = [] if self.run_deadline is None else [self.run_deadline]
+        if self.goblin.timeout is not None and self.started_at is not None:
+            ends.append(self.started_at + timedelta(seconds=self.goblin.timeout))
+        return min(ends, default=None)
+
+    def start(self) -> None:
+        """A call is made now."""
+        self.started_at = self.started_at or now()
 
 
 def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tuple[int, ...]) -> Work:
@@ -62,6 +75,7 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
         for one in look.tried
         if one.error is not None
     ]
+    deadline = look.options.get("deadline")
     return Work(
         errand,
         look,
@@ -72,18 +86,10 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
         estimate_question(messages, tools),
         failures,
         begun="" if failures and failures[-1].error["type"] == Abandoned.slug else look.output or "",
-        deadline=_deadline(look, goblin),
+        run_deadline=datetime.fromisoformat(deadline) if deadline else None,
+        started_at=look.started_at,
         tools=tools,
     )
-
-
-def _deadline(look: Look, goblin: GoblinSettings) -> datetime | None:
-    """The run's, or the step's own, which counts from its first call on."""
-    given = look.options.get("deadline")
-    ends = [datetime.fromisoformat(given)] if given else []
-    if goblin.timeout is not None:
-        ends.append((look.started_at or now()) + timedelta(seconds=goblin.timeout))
-    return min(ends, default=None)
 
 
 def settled_around(runtime: Runtime, errand: Errand, look: Look, plan: Plan) -> dict[int, Settled]:

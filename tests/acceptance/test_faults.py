@@ -82,7 +82,13 @@ RUNS = {
 def _settings() -> str:
     goblin = 'instructions = "x"\ntask_class = "fast"\nmax_output_tokens = 200\n'
     favourites = {name: f'providers = ["{name}"]\n' for name in sorted({first for first, *_ in RUNS.values()})}
-    goblins = {"chat": "", "hasty": "timeout = 1\n", **favourites, "outage": 'providers = ["outage"]\n'}
+    goblins = {
+        "chat": "",
+        "hasty": "timeout = 1\n",
+        "breathless": "timeout = 0.000001\n",
+        **favourites,
+        "outage": 'providers = ["outage"]\n',
+    }
     tables = "\n".join(f"[goblins.{name}]\n{goblin}{more}" for name, more in goblins.items())
     return f"[routing]\noutage_patience = 0\n[worker]\nlease = 6\n{tables}"
 
@@ -432,6 +438,12 @@ def test_a_step_has_the_time_that_its_goblin_gives(place: World) -> None:
     one = Ran(place, place.submit(place.plan("hasty@endless-too: one THEN IF_FAILURE chat@good: two")))
     assert one.row.status == "succeeded"
     assert one.tries == [("endless-too", "failed", "deadline_passed"), ("good", "succeeded", None)]
+
+
+def test_the_time_of_a_step_begins_with_its_first_call(place: World) -> None:
+    one = Ran(place, place.submit(place.plan("breathless@good: one")))
+    assert one.row.status == "failed"
+    assert one.tries == [("good", "failed", "deadline_passed")]
 
 
 def test_a_cancelled_call_ends_and_is_paid_for(place: World) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from ledger import keys, runs
 from ledger.runs import NewRun, NewStep
+from routing.cache import Cache, Seat
 from routing.replay import replay
+from routing.script import Scripts
 from tests.processes import Processes
 from tests.world import Sim, World, saying, world
 from workers.app import STEPS, provider_queue
@@ -64,6 +66,14 @@ def alone(processes: Processes, database: str, redis_url: str, tmp_path: Path) -
 
 def calls(place: World, name: str) -> int:
     return sum(call["name"] == name for call in place.sim_get("calls"))
+
+
+def outlast_a_flight(place: World) -> None:
+    """Returns when a flight has ended that began now and that nobody renewed."""
+    lease = place.settings.worker.lease
+    other = Cache(Scripts(place.redis), place.settings.cache)
+    other.recall("another request", "nobody", lease)
+    place.until(lambda: other.recall("another request", "somebody", lease) is Seat.FLY)
 
 
 def outputs(place: World, made: list[uuid.UUID]) -> set[str]:
@@ -179,9 +189,12 @@ def test_a_flight_that_was_killed_is_flown_by_another(alone: World) -> None:
 
 
 def test_a_flight_goes_on_where_another_worker_makes_the_call(alone: World) -> None:
+    """Also when that one takes it later than a flight lasts which nobody renews."""
     alone.start_worker("w1", queues=(STEPS,))
-    alone.start_worker("w2", queues=(provider_queue("slow"),))
     made = [alone.submit(alone.plan("chat@slow: hello"), cache=True) for _ in range(10)]
+    alone.until(lambda: alone.one("select 1 from attempts where owner is null"))
+    outlast_a_flight(alone)
+    alone.start_worker("w2", queues=(provider_queue("slow"),))
     assert statuses(alone, made) == ["succeeded"] * 10
     assert calls(alone, "slow") == 1
 
