@@ -20,7 +20,8 @@ _WHAT = {
 
 
 class Control:
-    """Made by whoever starts a call, read by the thread that runs it. Moments are those of time.monotonic.
+    """Made by whoever starts a call, read by the thread that runs it. Moments are those of time.monotonic. It may serve
+    several calls, one after the other: each has limits of its own, and once it is cut there is no next one.
 
     `ttft_s` is the measured time to the first token (seconds from the start of the call), None before it; `silence_s`
     the longest silence between two pieces of the answer so far.
@@ -114,6 +115,7 @@ class Control:
         self._deadlines, self._name = deadlines, name
         self._started = time.monotonic()
         self._total_at = self._started + deadlines.total
+        self._asked_at = self.ttft_s = None
         self.enter("first_token")
         self.check()
 

@@ -17,6 +17,7 @@ from ledger.states import AttemptStatus, StepStatus
 from providers.call import Caller, Control
 from providers.embed import Embeddings, Purpose, Vector
 from providers.errors import Cancelled, DeadlinePassed
+from providers.limit import Limits
 from providers.message import Usage
 from providers.price import Price, cost
 from routing.breaker import Told, told
@@ -66,7 +67,10 @@ class IndexFailed(GoblinError):
 
 
 class Embedding:
-    """`use` makes the output of the vectors; without it there is none. Raises nothing: every end is data."""
+    """`use` makes the output of the vectors, under the same control; without it there is none.
+
+    Raises nothing: every end is data.
+    """
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class Embedding:
         health: Health,
         candidate: Candidate,
         wish: Wish,
-        use: Callable[[tuple[Vector, ...]], str] | None = None,
+        use: Callable[[tuple[Vector, ...], Control], str] | None = None,
     ) -> None:
         self._caller = caller
         self._health = health
@@ -85,11 +89,13 @@ class Embedding:
         self.found: Embeddings | None = None
         self.error: GoblinError | None = None  # how it ended, once it has
         self.took_s = 0.0
+        self._limits: tuple[Limits | None, float] = (None, 0.0)
 
     @property
     def told(self) -> Told:
-        """What the vendor said of its limits."""
-        return told(self.control.limits, time.monotonic() - self.control.limits_at)
+        """What the vendor said of its limits; an index that was asked after it has others."""
+        limits, at = self._limits
+        return told(limits, time.monotonic() - at)
 
     @property
     def bill(self) -> Bill:
@@ -109,7 +115,7 @@ class Embedding:
             usage = self.found.usage
             counted = share_counted(usage.input, self._wish.tokens) if usage is not None else None
             self._health.succeeded(self._candidate, self.took_s, None, counted=counted)
-            output = self._use(self.found.vectors) if self._use is not None else None
+            output = self._use(self.found.vectors, self.control) if self._use is not None else None
         except GoblinError as fault:
             self.error = fault
             if self.found is None:
@@ -122,9 +128,12 @@ class Embedding:
 
     def _ask(self) -> Embeddings:
         wish, candidate = self._wish, self._candidate
-        return self._caller.embed(
-            candidate.provider, candidate.model.id, wish.texts, self.control, wish.purpose, wish.dimensions
-        )
+        try:
+            return self._caller.embed(
+                candidate.provider, candidate.model.id, wish.texts, self.control, wish.purpose, wish.dimensions
+            )
+        finally:
+            self._limits = self.control.limits, self.control.limits_at
 
     def _ending(self, output: str | None, duration_s: float) -> Ending:
         is_cut = self.control.is_asked and self.control.error is not None

@@ -90,8 +90,8 @@ class Retrieval:
             error=(ending.error or {}).get("type"),
         )
 
-    def _search(self, vectors: Sequence[Vector]) -> str:
-        """Raises IndexFailed."""
+    def _search(self, vectors: Sequence[Vector], control: Control) -> str:
+        """Raises IndexFailed, or what the step was cut with."""
         wanted, (vector,) = self._wanted, vectors
         try:
             store = self._runtime.offers.registry.get(wanted.store)
@@ -101,7 +101,9 @@ class Retrieval:
             raise IndexFailed(f"{store.name}: {store.obstacle}")
         query = Query(vector, wanted.top_k, namespace=wanted.namespace)
         index = Index(self._runtime.caller, store, wanted.index)
-        return storable(told(_twice(index, query), wanted.text_field))[: self._runtime.settings.limits.output_bytes]
+        return storable(told(_twice(index, query, control), wanted.text_field))[
+            : self._runtime.settings.limits.output_bytes
+        ]
 
 
 def told(matches: Iterable[Match], field: str) -> str:
@@ -117,14 +119,14 @@ def _text(match: Match, field: str) -> str:
     return text if isinstance(text, str) else json.dumps(dict(match.metadata), ensure_ascii=False)
 
 
-def _twice(index: Index, query: Query) -> tuple[Match, ...]:
+def _twice(index: Index, query: Query, control: Control) -> tuple[Match, ...]:
     """Once more after a fault that may have been a moment's."""
     try:
-        return index.query(query, Control())
+        return index.query(query, control)
     except ProviderFault as fault:
         if fault.same_candidate is not Retry.ONCE:
             raise IndexFailed(f"the index cannot be searched: {fault.message}", cause=fault.slug) from None
     try:
-        return index.query(query, Control())
+        return index.query(query, control)
     except ProviderFault as fault:
         raise IndexFailed(f"the index cannot be searched: {fault.message}", cause=fault.slug) from None

@@ -13,7 +13,7 @@ from cli.embedded import Stack
 from cli.servers import free_port
 from providers.simulator.vector import embed
 from tests.listener import Told, events, text_of
-from tests.processes import PATIENCE_S, Processes
+from tests.processes import PATIENCE_S, Processes, WorkerContainer
 from tests.world import Sim, World, world
 
 ACCOUNT = "client/v4/accounts/a1/vectorize/v2"
@@ -24,6 +24,10 @@ TEXTS = {
 }
 SIMS = (Sim("parrot", ("sim-instant+echo",)),)
 TABLES = """
+[worker]
+lease = 6
+grace = 0.5
+
 [providers.embedder]
 base_url = "http://127.0.0.1:{port}/at/embedder/openai/v1"
 api_key = "test"
@@ -37,6 +41,12 @@ variables = {{account_id = "a1"}}
 
 [goblins.retrieve]
 retrieve = {{index = "docs", model = "embedder/sim-embed", top_k = 2}}
+
+[goblins.hasty]
+task_class = "fast"
+instructions = "x"
+timeout = 1
+retrieve = {{index = "docs", model = "embedder/sim-embed"}}
 
 [goblins.lost]
 task_class = "fast"
@@ -53,6 +63,7 @@ retrieve = {{index = "docs", model = "sim-embed", store = "voyage"}}
 @dataclass(frozen=True)
 class Served:
     world: World
+    worker: WorkerContainer
     client: httpx.Client
 
     def run(self, workflow: str, **body: Any) -> tuple[dict[str, Any], list[Told]]:
@@ -77,11 +88,12 @@ def served(
         config = folder / "goblin.toml"
         config.write_text(config.read_text() + TABLES.format(port=installed.port, account=ACCOUNT))
         installed.redis.flushdb()
-        installed.start_worker(queues=("steps", "provider.parrot", "provider.embedder"))
+        worker = installed.start_worker(queues=("steps", "provider.parrot", "provider.embedder"))
+        installed.start_scheduler()
         port = free_port()
         installed.start_api(port)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, trust_env=False) as client:
-            yield Served(installed, client)
+            yield Served(installed, worker, client)
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +140,47 @@ def test_a_moments_fault_of_the_index_is_asked_again(served: Served) -> None:
     served.world.sim_post("faults", {"name": "store", "model": "*", "directives": "+flaky=1"})
     run, _ = served.run("retrieve: red fox")
     assert (run["status"], len(run["steps"][0]["attempts"])) == ("succeeded", 1)
+
+
+def test_a_cancel_cuts_the_search_of_the_index(served: Served) -> None:
+    served.world.sim_post("faults", {"name": "store", "model": "*", "directives": "+silent"})
+    run = served.client.post("/v1/runs", json={"workflow": "retrieve: red fox"}).json()
+    served.world.until(lambda: is_searching(served))
+    served.client.post(f"/v1/runs/{run['id']}/cancel")
+    list(events(served.client, run["id"]))
+    ended = served.client.get(run["url"]).json()
+    assert (ended["status"], ended["steps"][0]["status"]) == ("cancelled", "cancelled")
+    assert ended["cost_usd"] == f"{served.world.sim_get('invoice')['nanousd'] / 1e9:.9f}" != "0.000000000"
+    served.world.until(lambda: gone(served))
+
+
+def test_a_step_whose_time_is_over_waits_for_no_index(served: Served) -> None:
+    served.world.sim_post("faults", {"name": "store", "model": "*", "directives": "+silent"})
+    run, _ = served.run("hasty: red fox")
+    assert (run["status"], run["steps"][0]["error"]["type"]) == ("failed", "deadline_passed")
+    served.world.until(lambda: gone(served))
+
+
+def test_a_stopping_worker_waits_for_no_index(served: Served) -> None:
+    """It gives the step back, and another one searches."""
+    served.world.sim_post("faults", {"name": "store", "model": "*", "directives": "+silent"})
+    run = served.client.post("/v1/runs", json={"workflow": "retrieve: red fox"}).json()
+    served.world.until(lambda: is_searching(served))
+    served.worker.kill("SIGTERM")
+    served.world.sim_post("faults", {"name": "store", "model": "*", "directives": ""})
+    assert gone(served)
+    served.worker.restart()
+    list(events(served.client, run["id"]))
+    assert served.client.get(run["url"]).json()["status"] == "succeeded"
+
+
+def is_searching(served: Served) -> bool:
+    return bool(served.world.sim_get("limits").get("store", {}).get("concurrent"))
+
+
+def gone(served: Served) -> bool:
+    """Whether a search was cut off by whoever made it."""
+    return "client_gone" in [call["outcome"] for call in served.world.sim_get("calls") if call["name"] == "store"]
 
 
 def test_who_makes_the_vector_fails_as_any_provider_does(served: Served) -> None:
