@@ -27,9 +27,11 @@ from workers.lease import DISPATCH_LEASE
 from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
-from workers.turnstile import Pass, budget_room, rooms
+from workers.turnstile import REBUILDING, Pass, budget_room, is_rebuilding, rooms
 from workers.wait import again_at, wait
 from workers.work import Work, need_of
+
+TOGETHER = 20  # who waited for the counters is called in such numbers, by each who finds them counted
 
 
 def ask(runtime: Runtime, work: Work) -> Result:
@@ -44,6 +46,8 @@ def ask(runtime: Runtime, work: Work) -> Result:
             return _nobody(runtime, work, way, route)
         attempt = new_id()
         given = runtime.turnstile.admit(attempt, route, errand.run, work.look)
+        if not is_rebuilding(given):
+            runtime.waker.freed([REBUILDING], count=TOGETHER)
         if isinstance(given, Refused):
             return _refused(runtime, work, way, route, given)
         runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more

@@ -140,7 +140,7 @@ class Turnstile:
 
 def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:
     """Where a refused step waits, with the ms until the clock may have room; empty when waiting cannot help."""
-    if not refused.reasons:
+    if is_rebuilding(refused):
         return {REBUILDING: REBUILDING_MS}
     found: dict[str, int | None] = {}
     for short in refused.reasons:
@@ -152,6 +152,11 @@ def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:
         known = [ms for ms in (found.get(room), short.wait_ms) if ms is not None]
         found[room] = min(known, default=None)
     return found
+
+
+def is_rebuilding(answer: Pass | Refused) -> bool:
+    """Whether nobody was let through because the counters are not known just now."""
+    return isinstance(answer, Refused) and not answer.reasons
 
 
 def budget_room(counter: str) -> str:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from ledger import runs
+from routing.rebuild import Rebuild
+from routing.script import Scripts
+from routing.waiting import WAITERS
 from tests.fakes.wire import Wire
 from tests.processes import Processes
 from tests.world import Sim, World, world
@@ -64,6 +67,17 @@ def test_an_emptied_redis_stops_nothing(place: World) -> None:
     charges = place.one("select count(*) as n, count(distinct (run_id, idx)) as steps from entries")
     assert charges is not None
     assert (charges.n, charges.steps) == (30, 30)
+
+
+def test_who_waited_for_the_counters_goes_on_together_once_they_are_counted(place: World) -> None:
+    place.start_worker("w1")
+    rebuild = Rebuild(place.ledger, Scripts(place.redis))
+    place.redis.flushdb()
+    made = [place.submit(place.plan("chat@sim: one")) for _ in range(100)]
+    place.until(lambda: place.redis.hlen(WAITERS) == len(made))
+    rebuild.go()
+    place.until(lambda: place.one("select count(*) from runs where finished_at is null having count(*) = 0"))
+    assert {place.finished(run).status for run in made} == {"succeeded"}
 
 
 def test_a_canvas_that_is_sent_twice_calls_each_step_once(place: World) -> None:
