@@ -1,7 +1,7 @@
 """`goblin check`: the configuration as goblin understands it, offline. Secrets are never shown."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,16 +18,19 @@ def check(
 ) -> None:
     """Check the configuration: what is known, who is ready, and what the others lack."""
     from cli import show
+    from cli.lookup import lookups
     from goblin.settings import environment, load
-    from providers import registry
     from providers.discover import refresh
+    from providers.registry import load as load_registry
 
     settings = load(file)
-    known = refresh(registry.load(settings, environment())).providers.values()
+    registry = refresh(load_registry(settings, environment()))
+    known = registry.providers.values()
     _check_budgets(settings)
     _check_favourites(settings, known)
+    lacks = lookups(settings, registry)
     if as_json:
-        show.put_json(as_value(settings, known, _source(file)))
+        show.put_json(as_value(settings, known, lacks, _source(file)))
         return
     show.put(f"settings   {_source(file)}")
     show.put(f"database   {'DATABASE_URL' if settings.database_url else 'embedded PostgreSQL'}")
@@ -42,9 +45,13 @@ def check(
     show.put()
     columns = ("goblin", "class", ">output tokens", "verdict", "reasoning", "prefers")
     show.put_table(columns, [_goblin_row(name, settings) for name in sorted(settings.goblins)])
+    show.put()
+    show.put_table(("looks things up", "lacks"), [(name, lack or "nothing") for name, lack in sorted(lacks.items())])
 
 
-def as_value(settings: "Settings", known: "Iterable[Provider]", source: str) -> dict[str, Any]:
+def as_value(
+    settings: "Settings", known: "Iterable[Provider]", lacks: "Mapping[str, str | None]", source: str
+) -> dict[str, Any]:
     from providers.row import own_rows, rows
 
     return {
@@ -56,6 +63,7 @@ def as_value(settings: "Settings", known: "Iterable[Provider]", source: str) -> 
         "routing": settings.routing.model_dump(mode="json"),
         "providers": {one.id: one.why_not() or "ready" for one in known},
         "goblins": {name: goblin.model_dump(exclude={"instructions"}) for name, goblin in settings.goblins.items()},
+        "lookups": {name: lack or "ready" for name, lack in lacks.items()},
     }
 
 

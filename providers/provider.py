@@ -12,7 +12,8 @@ from providers.name import nearest
 from providers.price import Price
 from providers.wire.complaint import Rule
 
-VECTORS = frozenset({"embeddings", "vectorize"})  # dialects in which nobody talks
+INDEX = "vectorize"  # the dialect of those who keep vectors
+VECTORS = frozenset({"embeddings", INDEX})  # dialects in which nobody talks
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ embedding_models = [{{id = "sim-embed", input_usd_mtok = "0.02"}}]
 base_url = "http://127.0.0.1:{port}/at/store/cloudflare/{account}"
 api_key = "test"
 variables = {{account_id = "a1"}}
+first_token_timeout = 300
+stall_timeout = 300
 
 [goblins.retrieve]
 retrieve = {{index = "docs", model = "embedder/sim-embed", top_k = 2}}
@@ -147,7 +149,7 @@ def test_a_cancel_cuts_the_search_of_the_index(served: Served) -> None:
     run = served.client.post("/v1/runs", json={"workflow": "retrieve: red fox"}).json()
     served.world.until(lambda: is_searching(served))
     served.client.post(f"/v1/runs/{run['id']}/cancel")
-    list(events(served.client, run["id"]))
+    served.world.finished(run["id"])
     ended = served.client.get(run["url"]).json()
     assert (ended["status"], ended["steps"][0]["status"]) == ("cancelled", "cancelled")
     assert ended["cost_usd"] == f"{served.world.sim_get('invoice')['nanousd'] / 1e9:.9f}" != "0.000000000"
@@ -156,8 +158,10 @@ def test_a_cancel_cuts_the_search_of_the_index(served: Served) -> None:
 
 def test_a_step_whose_time_is_over_waits_for_no_index(served: Served) -> None:
     served.world.sim_post("faults", {"name": "store", "model": "*", "directives": "+silent"})
-    run, _ = served.run("hasty: red fox")
-    assert (run["status"], run["steps"][0]["error"]["type"]) == ("failed", "deadline_passed")
+    run = served.client.post("/v1/runs", json={"workflow": "hasty: red fox"}).json()
+    served.world.finished(run["id"])
+    ended = served.client.get(run["url"]).json()
+    assert (ended["status"], ended["steps"][0]["error"]["type"]) == ("failed", "deadline_passed")
     served.world.until(lambda: gone(served))
 
 
@@ -170,8 +174,7 @@ def test_a_stopping_worker_waits_for_no_index(served: Served) -> None:
     served.world.sim_post("faults", {"name": "store", "model": "*", "directives": ""})
     assert gone(served)
     served.worker.restart()
-    list(events(served.client, run["id"]))
-    assert served.client.get(run["url"]).json()["status"] == "succeeded"
+    assert served.world.finished(run["id"]).status == "succeeded"
 
 
 def is_searching(served: Served) -> bool:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
 Goblin = Callable[..., Result]
@@ -45,6 +46,54 @@ def test_a_goblin_that_prefers_nobody_is_refused(goblin: Goblin) -> None:
     result = goblin("check")
     assert result.exit_code == 2
     assert "openai" in result.stderr
+
+
+MAKER = """
+[providers.mine]
+base_url = "http://127.0.0.1:9/v1"
+models = []
+embedding_models = [{id = "near", input_usd_mtok = "0.02"}, "dear"]
+"""
+
+
+def looking_up(table: str) -> None:
+    goblin = f'[goblins.find]\ninstructions = "x"\ntask_class = "fast"\nretrieve = {{{table}}}\n'
+    Path("goblin.toml").write_text(MAKER + goblin)
+
+
+def test_a_goblin_that_looks_things_up_is_told_what_it_lacks(goblin: Goblin) -> None:
+    looking_up('index = "docs", model = "mine/near"')
+    cloud = {"CLOUDFLARE_API_TOKEN": SECRET, "CLOUDFLARE_ACCOUNT_ID": "a1"}
+    assert json.loads(goblin("check", "--json", **cloud).stdout)["lookups"]["find"] == "ready"
+    shown = goblin("check").stdout
+    row = next(line for line in shown.splitlines() if line.startswith("find") and "cloudflare_vectorize: " in line)
+    assert "CLOUDFLARE_ACCOUNT_ID" in row
+    without_key = goblin("check", "--json", CLOUDFLARE_ACCOUNT_ID="a1")
+    assert "CLOUDFLARE_API_TOKEN" in json.loads(without_key.stdout)["lookups"]["find"]
+    assert "OPENAI_API_KEY" in json.loads(goblin("check", "--json", **cloud).stdout)["lookups"]["retrieve"]
+
+
+def test_vectors_without_a_price_are_told_with_the_cure(goblin: Goblin) -> None:
+    looking_up('index = "docs", model = "dear"')
+    lack = json.loads(goblin("check", "--json").stdout)["lookups"]["find"]
+    assert "mine/dear: its price is not known: set one in goblin.toml" in lack
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "cure"),
+    [
+        ('index = "docs", model = "mine/naer"', "goblins.find.retrieve.model", "mine/near"),
+        ('index = "docs", model = "unheard-of"', "goblins.find.retrieve.model", "embedding_models"),
+        ('index = "docs", model = "near", store = "voyage"', "goblins.find.retrieve.store", "cloudflare_vectorize"),
+        ('index = "docs", model = "near", store = "mine"', "goblins.find.retrieve.store", "cloudflare_vectorize"),
+    ],
+)
+def test_a_goblin_that_looks_things_up_nowhere_is_refused(goblin: Goblin, table: str, key: str, cure: str) -> None:
+    looking_up(table)
+    result = goblin("check")
+    assert result.exit_code == 2
+    assert key in result.stderr
+    assert cure in result.stderr
 
 
 def test_providers_show_keys_models_and_prices(goblin: Goblin) -> None:
