@@ -10,7 +10,7 @@ local function open_window(key, now, span)
   local known = redis.call("HMGET", key, "tail", "last", "requests", "tokens", "request_tat", "token_tat",
     "r" .. bucket, "t" .. bucket)
   local window = {
-    key = key, now = now, span = span, is_new = not known[1],
+    key = key, now = now, span = span, saved_tail = tonumber(known[1]),
     newest = bucket, newest_requests = tonumber(known[7]) or 0, newest_tokens = tonumber(known[8]) or 0,
     tail = tonumber(known[1]) or bucket, last = tonumber(known[2]) or bucket,
     requests = tonumber(known[3]) or 0, tokens = tonumber(known[4]) or 0,
@@ -33,17 +33,20 @@ local function open_window(key, now, span)
     redis.call("HDEL", key, unpack(left))
     -- at once: a candidate may be refused for something else, and then nothing is saved
     redis.call("HSET", key, "tail", first, "requests", window.requests, "tokens", window.tokens)
+    window.saved_tail = first
   end
   window.tail = first
   return window
 end
 
 local function save_window(window)
-  redis.call("HSET", window.key, "tail", window.tail, "last", window.bucket,
-    "requests", window.requests, "tokens", window.tokens,
+  redis.call("HSET", window.key, "requests", window.requests, "tokens", window.tokens,
     "request_tat", window.request_tat, "token_tat", window.token_tat,
     "r" .. window.newest, window.newest_requests, "t" .. window.newest, window.newest_tokens)
-  if window.bucket ~= window.last or window.is_new then redis.call("PEXPIRE", window.key, 2 * window.span) end
+  if window.bucket ~= window.last or window.tail ~= window.saved_tail then
+    redis.call("HSET", window.key, "tail", window.tail, "last", window.bucket)
+    redis.call("PEXPIRE", window.key, 2 * window.span)
+  end
 end
 
 -- ms until `excess` of what is counted under a letter has left
