@@ -1,11 +1,12 @@
 """Vectors for a caller who waits: a run of one step that this process does itself, from admission to settlement.
 
 Being a run, it is held against every budget, entered in the ledger and recovered like any other: should this process
-die over it, its lease runs out, what it may have cost is charged, and a worker closes it as failed.
+die over it, or Postgres be away at its end, its lease runs out, what it may have cost is charged, and a worker closes
+it as failed.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from api.deps import House
 from goblin.clock import new_id, now_ms
@@ -27,6 +28,7 @@ from workflow.plan import Plan, Sequence, Stage, Step
 
 NAME = "/v1/embeddings"  # where others have a goblin's name; no goblin can be called so
 _MARGIN_S = 30.0  # that a lease outlives the longest call: nobody renews it
+_PATIENCE_S = 3.0  # with Postgres: somebody is waiting
 _FIRST_EPOCH = 1
 
 
@@ -40,14 +42,17 @@ class Embedded:
 
 
 def embed(house: House, wish: Wish, need: Need, key_id: uuid.UUID | None) -> Embedded:
-    """Raises what the last call failed with, NoCandidate, or what admission refused with: nobody waits here."""
+    """Raises what the last call failed with, NoCandidate, or what admission refused with: nobody waits here.
+
+    Raises Unavailable without Postgres, also after a call whose end cannot be written down: recovery settles it.
+    """
     plan = plan_of(len(wish.texts), need)
     (step,) = plan.steps
     run = runs.submit(
         house.ledger, NewRun(NAME, plan.as_value(), {}, {}, [NewStep(NAME, step.task, ())], key_id=key_id)
     ).id
     runs.mark_published(house.ledger, run, _FIRST_EPOCH)  # no worker is to do it
-    look = attempts.look(house.ledger, run, 0)
+    look = attempts.look(house.ledger, run, 0, patience=_PATIENCE_S)
     if look is None:
         raise Unavailable("the run of this request has been pruned", retry_after=0)
     return _Errand(house, wish, need, run, look).go()
@@ -123,7 +128,7 @@ class _Errand:
             lease=candidate.provider.deadlines.total + _MARGIN_S,
             hold=admitted.place.hold,
             floor=admitted.place.hold,
-            decision=route.as_value(),
+            decision={**route.as_value(), "price": asdict(candidate.price)},
             tokens=admitted.place.tokens,
             generation=admitted.generation,
             admitted_at=admitted.admitted_at,
@@ -134,7 +139,7 @@ class _Errand:
         house, attempt = self.house, given.admitted.attempt
         call = Embedding(house.caller, house.health, given.candidate, self.wish)
         ending = call.make()
-        attempts.settle(house.ledger, attempt, ending, goblin=NAME, key_id=self.look.key_id)
+        attempts.settle(house.ledger, attempt, ending, goblin=NAME, key_id=self.look.key_id, patience=_PATIENCE_S)
         house.turnstile.conclude(given, ending.charge, call.error, call.told)
         freed = [given.candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)]
         house.waker.call(freed)
@@ -144,6 +149,8 @@ class _Errand:
 
     def _closed(self, error: GoblinError) -> GoblinError:
         """The error, after the run has ended with it."""
-        attempts.close_step(self.house.ledger, self.run, 0, _FIRST_EPOCH, StepStatus.FAILED, error.as_value())
+        attempts.close_step(
+            self.house.ledger, self.run, 0, _FIRST_EPOCH, StepStatus.FAILED, error.as_value(), patience=_PATIENCE_S
+        )
         runs.finish(self.house.ledger, self.run, RunStatus.FAILED)
         return error

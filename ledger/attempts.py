@@ -130,9 +130,9 @@ class Closed:
     ended: Ended | None = None  # the run, when this was its last step and what it becomes was said
 
 
-def look(ledger: Ledger, run: uuid.UUID, idx: int) -> Look | None:
+def look(ledger: Ledger, run: uuid.UUID, idx: int, *, patience: float = PATIENCE) -> Look | None:
     """The step as it stands, or None when there is no such step (its run was pruned)."""
-    rows = ledger.run("steps.look", patience=PATIENCE, run=run, idx=idx)
+    rows = ledger.run("steps.look", patience=patience, run=run, idx=idx)
     if not rows:
         return None
     row = rows[0]
@@ -227,16 +227,25 @@ def release(ledger: Ledger, owner: uuid.UUID, spent: Mapping[uuid.UUID, int]) ->
     ledger.run("attempts.release", owner=owner, attempts=list(spent), spent=list(spent.values()))
 
 
-def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, key_id: uuid.UUID | None) -> Closed:
-    """Write down the end of a call: attempt, entry, step and run at once; tries until Postgres takes it.
+def settle(
+    ledger: Ledger,
+    attempt: uuid.UUID,
+    ending: Ending,
+    *,
+    goblin: str,
+    key_id: uuid.UUID | None,
+    patience: float = PATIENCE,
+) -> Closed:
+    """Write down the end of a call: attempt, entry, step and run at once; tries for `patience` seconds.
 
+    Raises Unavailable after that: nobody renews the lease then, and recovery charges what was held for the call.
     Raises LeaseLost when the attempt was given up meanwhile; the money really spent is entered as a correction then:
     what exceeds the charge, and when it was measured also what falls short of it. Its detail `charged` is the new sum.
     """
     money = _money(ending.charge)
     rows = ledger.run(
         "attempts.settle",
-        patience=PATIENCE,
+        patience=patience,
         attempt=attempt,
         status=ending.attempt,
         step_status=ending.step,
@@ -253,11 +262,11 @@ def settle(ledger: Ledger, attempt: uuid.UUID, ending: Ending, *, goblin: str, k
     )
     if rows:
         return _closed(rows[0])
-    known = ledger.run("attempts.settled_by", patience=PATIENCE, attempt=attempt)
+    known = ledger.run("attempts.settled_by", patience=patience, attempt=attempt)
     if known and known[0].attempt_status != AttemptStatus.ABANDONED:
         return _closed(known[0])  # our own settle, whose answer was lost on the way: nobody else settles
     if ending.charge is not None and ledger.run(
-        "attempts.correct", patience=PATIENCE, attempt=attempt, goblin=goblin, key=key_id, **money
+        "attempts.correct", patience=patience, attempt=attempt, goblin=goblin, key=key_id, **money
     ):
         raise LeaseLost("another worker owns this step now", charged=ending.charge.amount)
     raise LeaseLost("another worker owns this step now")
@@ -272,11 +281,13 @@ def close_step(
     error: Mapping[str, Any] | None = None,
     decision: Mapping[str, Any] | None = None,
     ends_run: RunStatus | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> Closed | None:
     """End a step that makes no call, or None when another message was first. `ends_run` as in Ending.run."""
     rows = ledger.run(
         "steps.close",
-        patience=PATIENCE,
+        patience=patience,
         run=run,
         idx=idx,
         epoch=epoch,

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from tests.world import Sim, World, saying, world
 
 SIMS = (Sim("quick", (saying("done"),)), Sim("slow", (f"{saying('done at last')}+ttft=2",)))
 QUICK = "[worker]\nlease = 3\n"
+EMBEDS = """
+[providers.embeds]
+base_url = "http://127.0.0.1:{port}/at/embeds/openai/v1"
+api_key = "test"
+models = []
+embedding_models = [{{id = "sim-embed+ttft=2", input_usd_mtok = "0.02"}}]
+"""
 
 
 @contextmanager
@@ -90,3 +98,40 @@ def test_while_postgres_is_away_callers_come_back_later_and_workers_keep_what_th
         attempts = place.all("select idx, status from attempts where run_id = %s order by idx", uuid.UUID(run))
         assert [tuple(row) for row in attempts] == [(0, "succeeded"), (1, "succeeded")]
         assert all(entry.is_measured for entry in place.all("select is_measured from entries"))
+
+
+def test_vectors_whose_end_cannot_be_written_down_are_paid_for_when_postgres_is_back(
+    processes: Processes, postgres: PostgresContainer, redis_url: str, tmp_path: Path
+) -> None:
+    with world(processes, tmp_path, postgres.url, redis_url, *SIMS, extra=QUICK) as place:
+        config = tmp_path / "goblin.toml"
+        config.write_text(config.read_text() + EMBEDS.format(port=place.port))
+        with client_of(place) as client, ThreadPoolExecutor(1) as other:
+            place.start_scheduler()
+            place.until(lambda: place.redis.get("goblin:marker"))
+            order = {"model": "sim-embed+ttft=2", "input": "red fox " * 100}
+            asked = other.submit(client.post, "/v1/embeddings", json=order)
+            place.until(lambda: place.one("select 1 from attempts where status = 'open'"))
+            postgres.kill("SIGINT")
+            answer = asked.result()
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+            (call,) = place.sim_get("calls")  # it was made, and its bill will come
+            postgres.start()
+            postgres.ready()
+            place.all("update attempts set lease_until = now() returning 1")  # half a minute after its longest call
+            place.start_worker()
+            place.until(lambda: place.one("select 1 from runs where status = 'failed'"))
+            (attempt,) = place.all("select status, hold_nanousd as held from attempts")
+            (entry,) = place.all("select kind, is_measured, amount_nanousd as amount, price from entries")
+            assert (attempt.status, entry.kind, entry.is_measured) == ("abandoned", "charge", False)
+            assert entry.amount == attempt.held >= call["nanousd"] > 0
+            assert entry.price
+            spent = f"{entry.amount / 1e9:.9f}"
+            place.until(lambda: {spent} == {one["spent_usd"] for one in budgets(client)})
+            assert {one["held_usd"] for one in budgets(client)} == {"0.000000000"}
+
+
+def budgets(client: httpx.Client) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = client.get("/v1/budgets").json()["data"]
+    return found
