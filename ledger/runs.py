@@ -85,7 +85,12 @@ def submit(ledger: Ledger, run: NewRun) -> Submitted:
 
 
 def mark_published(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> None:
-    ledger.run("runs.mark_published", run=run_id, epoch=epoch)
+    mark_all_published(ledger, {run_id: epoch})
+
+
+def mark_all_published(ledger: Ledger, epochs: Mapping[uuid.UUID, int]) -> None:
+    """Runs whose messages were sent, with the epochs that these hold."""
+    ledger.run("runs.mark_published", runs=list(epochs), epochs=list(epochs.values()))
 
 
 def finish(ledger: Ledger, run_id: uuid.UUID, status: RunStatus, *, patience: float = 0) -> int | None:
@@ -121,11 +126,18 @@ def cancel_step(ledger: Ledger, run_id: uuid.UUID, idx: int, error: Mapping[str,
 
 
 def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:
-    rows = ledger.run("runs.remainder", run=run_id)
-    if not rows:
-        raise NotFound(f"no run {run_id}")
-    row = rows[0]
-    return Remainder(run_id, row.plan, row.epoch, frozenset(row.settled), row.options.get("fail_fast", True))
+    """Raises NotFound when there is no such run."""
+    for found in remainders(ledger, [run_id]):
+        return found
+    raise NotFound(f"no run {run_id}")
+
+
+def remainders(ledger: Ledger, run_ids: Sequence[uuid.UUID]) -> list[Remainder]:
+    """In no order; absent where there is no such run."""
+    return [
+        Remainder(row.id, row.plan, row.epoch, frozenset(row.settled), row.options.get("fail_fast", True))
+        for row in ledger.run("runs.remainders", runs=list(run_ids))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +154,10 @@ def standing(ledger: Ledger, run_id: uuid.UUID, *, patience: float = 0) -> Stand
     return Standing({row.idx: StepStatus(row.status) for row in rows}, any(row.is_cancelled for row in rows))
 
 
-def renew_epoch(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> int | None:
-    """Outdate every message of `epoch`: the new epoch, or None when another recovery was first or the run has ended."""
-    rows = ledger.run("runs.renew_epoch", run=run_id, epoch=epoch)
-    return rows[0].epoch if rows else None
+def renew_epochs(ledger: Ledger, epochs: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
+    """Outdate every message of these epochs: the new ones. Absent where another recovery was first or the run ended."""
+    rows = ledger.run("runs.renew_epochs", runs=list(epochs), epochs=list(epochs.values()))
+    return {row.id: row.epoch for row in rows}
 
 
 FIRST, LAST = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)

@@ -12,8 +12,8 @@ that was cut short had reached its provider, so its cost is charged as an estima
 
 import secrets
 import uuid
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,7 +32,8 @@ from workers.stream import Feed
 from workflow.plan import Plan, PlanError
 
 MARKER = "goblin:marker"
-AT_ONCE = 4  # runs that are published side by side, as each is a handful of round trips
+AT_ONCE = 8  # runs that are published side by side, as each is a handful of round trips
+TOGETHER = 100  # runs that are read and noted together
 BATCH = 500  # rows per statement; the next pass takes the rest
 _log = structlog.get_logger()
 
@@ -60,12 +61,12 @@ class Recovery:
             return is_mine
 
     def _pass(self) -> None:
-        self._check_marker()
+        was_emptied = self._check_marker()
         abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=BATCH)
         for one in abandoned:
             _log.warning("attempts.abandoned", run=str(one.run), count=one.attempts)
         self._publish_all([(one.run, one.epoch) for one in abandoned if one.open_steps], is_new=True)
-        lost = runs.unpublished(self.ledger, patience=self.unpublished_after, limit=BATCH)
+        lost = runs.unpublished(self.ledger, patience=0 if was_emptied else self.unpublished_after, limit=BATCH)
         lost += self.silent.look(patience=self.stalled_after, limit=BATCH)
         lost += self._lost_waiters()
         self._publish_all(lost, is_new=False)
@@ -83,13 +84,13 @@ class Recovery:
         before = datetime.fromisoformat(drained) - timedelta(seconds=self.stalled_after)
         return [(one.run, one.epoch) for one, since in missing if since < before]
 
-    def _check_marker(self) -> None:
-        """A Redis that does not hold our marker has lost everything else, too."""
+    def _check_marker(self) -> bool:
+        """Whether Redis was emptied: one that does not hold our marker has lost everything else, too."""
         known = marks.get(self.ledger, "marker")
         with outages():
             found = self.client.get(MARKER)
         if known is not None and found == known:
-            return
+            return False
         marker = secrets.token_hex(16)
         if known is not None:
             runs.outdate_all(self.ledger)
@@ -98,25 +99,30 @@ class Recovery:
         marks.put(self.ledger, "marker", marker)
         with outages():
             self.client.set(MARKER, marker)
+        return known is not None
 
     def _publish_all(self, found: Sequence[tuple[uuid.UUID, int]], *, is_new: bool) -> None:
         """The first failure ends it: the next pass finds the rest."""
         if found:
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="publish") as pool:
-                list(pool.map(lambda one: self._publish(*one, is_new=is_new), found))
+                for start in range(0, len(found), TOGETHER):
+                    self._publish(pool, dict(found[start : start + TOGETHER]), is_new=is_new)
 
-    def _publish(self, run: uuid.UUID, epoch: int, *, is_new: bool) -> None:
-        """Send what is left of a run, under this epoch when it `is_new`, else under the one after it."""
-        rest = runs.remainder(self.ledger, run)
-        plan = _read(rest)
-        if plan is None or rest.epoch != epoch:
-            return
-        under = epoch if is_new else runs.renew_epoch(self.ledger, run, epoch)
-        if under is None:
-            return
-        publish(self.app, plan, run, under, rest.settled)
-        runs.mark_published(self.ledger, run, under)
-        _log.info("run.republished", run=str(run), epoch=under, settled=len(rest.settled))
+    def _publish(self, pool: Executor, epochs: Mapping[uuid.UUID, int], *, is_new: bool) -> None:
+        """Send what is left of some runs, under these epochs when they are new, else under the ones after them."""
+        rests = {rest.id: rest for rest in runs.remainders(self.ledger, list(epochs)) if rest.epoch == epochs[rest.id]}
+        plans = {run: plan for run, rest in rests.items() if (plan := _read(rest)) is not None}
+        under = {run: epochs[run] for run in plans}
+        if not is_new:
+            under = runs.renew_epochs(self.ledger, under)
+
+        def publish_one(run: uuid.UUID) -> None:
+            publish(self.app, plans[run], run, under[run], rests[run].settled)
+
+        list(pool.map(publish_one, under))
+        runs.mark_all_published(self.ledger, under)
+        for run, epoch in under.items():
+            _log.info("run.republished", run=str(run), epoch=epoch, settled=len(rests[run].settled))
 
     def _finish(self, run: uuid.UUID) -> None:
         rest = runs.remainder(self.ledger, run)

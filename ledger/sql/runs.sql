@@ -23,7 +23,9 @@ where coalesce(key_id, '00000000-0000-0000-0000-000000000000'::uuid)
   and idempotency_key = %(idempotency_key)s;
 
 -- name: mark_published
-update runs set published_epoch = %(epoch)s, touched_at = now() where id = %(run)s and epoch = %(epoch)s;
+update runs r set published_epoch = sent.epoch, touched_at = now()
+from unnest(%(runs)s::uuid[], %(epochs)s::int[]) as sent (run, epoch)
+where r.id = sent.run and r.epoch = sent.epoch;
 
 -- name: request_cancel
 -- Locks the run, so that no step changes until `cancel_steps` has ended the open ones.
@@ -68,17 +70,23 @@ update runs set status = %(status)s, finished_at = now(), touched_at = now()
 where id = %(run)s and open_steps = 0 and (status = 'running' or status = 'queued' and %(status)s <> 'succeeded')
 returning cost_nanousd;
 
--- name: remainder
--- What a new canvas of a run is compiled from.
-select r.plan, r.epoch, r.options,
+-- name: remainders
+-- What new canvases of runs are compiled from.
+select r.id, r.plan, r.epoch, r.options,
        coalesce((select array_agg(s.idx) from steps s
                  where s.run_id = r.id and s.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '{}') as settled
-from runs r where r.id = %(run)s;
+from runs r where r.id = any (%(runs)s);
 
--- name: renew_epoch
-update runs set epoch = epoch + 1, touched_at = now()
-where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running')
-returning epoch;
+-- name: renew_epochs
+-- Locked in one order, so that no two recoveries wait for each other.
+with known as (
+    select r.id from runs r join unnest(%(runs)s::uuid[], %(epochs)s::int[]) as k (run, epoch) on k.run = r.id and k.epoch = r.epoch
+    where r.status in ('queued', 'running')
+    order by r.id for no key update of r
+)
+update runs r set epoch = r.epoch + 1, touched_at = now()
+from known where r.id = known.id
+returning r.id, r.epoch;
 
 -- name: unpublished
 -- Runs whose current epoch has not reached the broker, as far as anybody noted.

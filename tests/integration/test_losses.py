@@ -94,7 +94,7 @@ def test_a_canvas_that_is_sent_twice_calls_each_step_once(place: World) -> None:
 def test_a_message_of_an_old_epoch_ends_at_once(place: World) -> None:
     plan = place.plan(FLOW)
     run = place.submit(plan)
-    epoch = runs.renew_epoch(place.ledger, run, 1)
+    epoch = runs.renew_epochs(place.ledger, {run: 1})[run]
     assert epoch == 2
     place.start_worker("w1")
     place.until(lambda: place.redis.llen("steps") == 0)

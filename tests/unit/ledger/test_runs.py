@@ -106,7 +106,7 @@ def test_a_cancelled_run_ends_its_open_steps_at_once(ledger: Ledger) -> None:
 
 def test_a_publication_is_noted_for_its_epoch_alone(ledger: Ledger) -> None:
     run = accept(ledger)
-    assert runs.renew_epoch(ledger, run, 1) == 2
+    assert runs.renew_epochs(ledger, {run: 1}) == {run: 2}
     runs.mark_published(ledger, run, 1)
     assert run_row(ledger, run).published_epoch == 0
     runs.mark_published(ledger, run, 2)

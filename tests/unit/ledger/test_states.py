@@ -161,9 +161,9 @@ class Machine(RuleBasedStateMachine):
     @rule(stale=staleness)
     def renew_epoch(self, stale: int) -> None:
         twin = self.twin
-        renewed = runs.renew_epoch(self.ledger, twin.id, twin.epoch - stale)
+        renewed = runs.renew_epochs(self.ledger, {twin.id: twin.epoch - stale})
         twin.epoch += not stale and not twin.status.is_final
-        assert renewed == (None if stale or twin.status.is_final else twin.epoch)
+        assert renewed == ({} if stale or twin.status.is_final else {twin.id: twin.epoch})
 
     @rule()
     def cancel(self) -> None:

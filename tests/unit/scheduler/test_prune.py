@@ -105,7 +105,7 @@ def test_a_late_end_of_a_call_of_a_forgotten_run_finds_nothing(ledger: Ledger) -
     run = aged(ledger, 31)
     Prune(ledger, DAYS).go()
     assert not attempts.park(ledger, run, 0, {})
-    assert runs.renew_epoch(ledger, run, 1) is None
+    assert runs.renew_epochs(ledger, {run: 1}) == {}
     assert one(ledger, "select count(*) as n from entries").n == 1
 
 
