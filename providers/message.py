@@ -10,11 +10,15 @@ FinishReason: TypeAlias = Literal["stop", "length", "filtered", "tool"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model wants a tool called. `arguments` is JSON as the model wrote it; `id` is empty where there is none."""
+    """The model wants a tool called. `arguments` is JSON as the model wrote it; `id` is empty where there is none.
+
+    `signature` is the vendor's own, opaque: who made the call wants it back with the call.
+    """
 
     id: str
     name: str
     arguments: str
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)

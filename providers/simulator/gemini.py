@@ -1,6 +1,7 @@
 """The gemini dialect: generateContent, its stream, batchEmbedContents, models."""
 
 import math
+from base64 import b64encode
 from collections.abc import Iterable
 from typing import Any
 
@@ -55,7 +56,7 @@ class GeminiVoice:
     def piece(self, chunk: Chunk) -> bytes:
         if chunk.part is not None:  # calls are told whole
             self._said += chunk.tokens
-            called = _calls([chunk.part.call])
+            called = _calls([chunk.part.call], is_first=chunk.part.index == 0)
             return self._frame(self._answer(called, None, self._thought, self._said)) if chunk.part.is_last else b""
         part: Json = {"text": chunk.text}
         if chunk.thinking:
@@ -113,8 +114,16 @@ class GeminiVoice:
         return (b",\r\n" if begun else b"[") + encode(answer)
 
 
-def _calls(calls: Iterable[Called]) -> list[Json]:
-    return [{"functionCall": {"name": call.name, "args": call.values}} for call in calls]
+def _calls(calls: Iterable[Called], *, is_first: bool = True) -> list[Json]:
+    """Of several calls in one answer the first is signed."""
+    parts: list[Json] = [{"functionCall": {"name": call.name, "args": call.values}} for call in calls]
+    if parts and is_first:
+        parts[0]["thoughtSignature"] = _signature(parts[0])
+    return parts
+
+
+def _signature(part: Json) -> str:
+    return b64encode(f"signed: {part['functionCall'].get('name')}".encode()).decode()
 
 
 class Gemini:
@@ -211,10 +220,17 @@ def _tools(body: Json) -> tuple[tool.Tool, ...]:
 
 
 def _is_told(contents: list[Json]) -> bool:
-    """Whether results of tools end the conversation. Raises Refused for results of calls that nobody made."""
+    """Whether results of tools end the conversation.
+
+    Raises Refused for results of calls that nobody made, and for calls that come back without what signed them.
+    """
     parts = [part for content in contents for part in content.get("parts") or ()]
     made = [part["functionCall"].get("name") for part in parts if "functionCall" in part]
     tool.check(made, (part["functionResponse"].get("name") for part in parts if "functionResponse" in part))
+    for content in contents:
+        called = [part for part in content.get("parts") or () if "functionCall" in part]
+        if called and _either(called[0], "thoughtSignature", "thought_signature") != _signature(called[0]):
+            raise Refused(Kind.BAD_REQUEST, "Function call is missing a thought_signature in functionCall parts.")
     return any("functionResponse" in part for part in contents[-1].get("parts") or ())
 
 

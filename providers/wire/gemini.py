@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from providers.errors import (
@@ -101,8 +102,12 @@ def _parts(message: Message) -> list[dict[str, Any]]:
         answer = {"name": message.answers.name, "response": {"result": message.content}}
         return [{"functionResponse": {**_id(message.answers), **answer}}]
     words = [{"text": message.content}] if message.content or not message.calls else []
-    calls = ({**_id(call), "name": call.name, "args": arguments(call)} for call in message.calls)
-    return [*words, *({"functionCall": call} for call in calls)]
+    return [*words, *map(_call, message.calls)]
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    part = {"functionCall": {**_id(call), "name": call.name, "args": arguments(call)}}
+    return {**part, "thoughtSignature": call.signature} if call.signature else part
 
 
 def _id(call: ToolCall) -> dict[str, str]:
@@ -142,7 +147,8 @@ class Decoder(dialect.Decoder):
                 out.append(Thought(words) if part.get("thought") is True else Text(words))
             elif call := tree(part.get("functionCall")):
                 self._calls = True
-                out.append(whole(call.get("id"), call.get("name"), call.get("args")))
+                made = whole(call.get("id"), call.get("name"), call.get("args"))
+                out.append(replace(made, signature=text(part.get("thoughtSignature"))))
         blocked = text(tree(answer.get("promptFeedback")).get("blockReason"))
         if reason := text(candidate.get("finishReason")) or blocked:
             meant = "filtered" if blocked else _REASONS.get(reason, "stop")

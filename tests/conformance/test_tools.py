@@ -89,6 +89,17 @@ def test_a_result_brings_an_answer(caller: Caller, vendor: Provider) -> None:
     assert (later, finish) == ([], "stop")
 
 
+@pytest.mark.parametrize("vendor", ["gemini"], indirect=True)
+def test_a_call_that_lost_its_signature_is_refused_on_its_way_back(caller: Caller, vendor: Provider) -> None:
+    asked = ask("sim-instant+call=2", tools=TOOLS)
+    _, (first, second), _ = heard(caller, vendor, asked)
+    assert first.signature
+    assert not second.signature
+    told = (Message("assistant", "", calls=(replace(first, signature=""),)), Message("tool", "x", answers=first))
+    with pytest.raises(BadRequest, match="thought_signature"):
+        heard(caller, vendor, replace(asked, messages=(*asked.messages, *told)))
+
+
 @pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini", "cohere", "bedrock"], indirect=True)
 def test_a_result_of_a_call_that_nobody_made_is_refused(caller: Caller, vendor: Provider) -> None:
     made, stray = ToolCall("c1", "look", "{}"), ToolCall("c2", "nobody", "{}")

@@ -347,6 +347,12 @@ TRANSCRIPTS = [
         (ToolCall("", "look", '{"at": "here"}'), Finish("tool", "STOP")),
     ),
     Transcript(
+        "a signed call of a tool",
+        "gemini",
+        sse(partial({"functionCall": {"name": "look", "args": {}}, "thoughtSignature": "c2ln"}, finish="STOP")),
+        (ToolCall("", "look", "{}", "c2ln"), Finish("tool", "STOP")),
+    ),
+    Transcript(
         "a blocked prompt",
         "gemini",
         sse({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 9}}),
