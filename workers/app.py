@@ -73,6 +73,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "result_expires": 3_600,
         "result_chord_expires": 86_400,
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # by default a worker ends after the hundredth look for its broker
         "broker_transport_options": {
             "max_connections": connections,
             "priority_steps": [0],

@@ -5,8 +5,10 @@ from typing import Any
 from celery.app import amqp
 from celery.bootsteps import StartStopStep
 from celery.worker.request import Request
+from kombu.connection import Connection
 from kombu.messaging import Consumer
 
+AGAIN = 1  # seconds until a broker that went away is looked for again
 GATHER = 0.1  # seconds that events of tasks wait for others to share their message
 
 
@@ -19,7 +21,16 @@ class TakingConsumer(Consumer):
     no_ack = True
 
 
+class SteadyConnection(Connection):
+    """Looks for a lost broker every second: Celery's pauses grow to half a minute, while it may be back since long."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        pauses = {"interval_start": AGAIN, "interval_step": 0, "interval_max": AGAIN}
+        return super().ensure_connection(*args, **{**pauses, **options})  # type: ignore[no-untyped-call]
+
+
 class AMQP(amqp.AMQP):
+    Connection = SteadyConnection
     Consumer = TakingConsumer
 
 
