@@ -9,7 +9,7 @@ UV = $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test unit lint types house docs bench chaos fuzz containers lock clean
+.PHONY: help demo up test unit lint types house docs bench chaos conformance fuzz containers lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(VENV)/bench ## ratios against plain Celery, the SDK and DBOS
 
 chaos: $(VENV)/dev ## kill whatever can be killed, for MINUTES=10; GOBLIN_SEED=N repeats an order of faults
 	GOBLIN_CHAOS_MINUTES=$(MINUTES) $(BIN)/pytest -s -m chaos --override-ini timeout=900 tests/chaos
+
+conformance: $(VENV)/dev ## dialects and vendors' clients against the simulator, as tables of cases
+	$(BIN)/python -m tests.conformance.table
 
 fuzz: $(VENV)/dev ## spoilt bytes into every decoder, for MINUTES=10
 	$(BIN)/python -m tests.conformance.fuzz --minutes $(or $(MINUTES),10)

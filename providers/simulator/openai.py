@@ -244,6 +244,7 @@ def _embeddings(ask: EmbedAsk, vectors: list[list[float]], tokens: int) -> Json:
         for index, vector in enumerate(vectors)
     ]
     return {
+        "id": "embd-simulated",  # wanted by Mistral's client
         "object": "list",
         "model": ask.model,
         "data": data,

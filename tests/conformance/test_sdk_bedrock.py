@@ -4,6 +4,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
+from urllib3.exceptions import ProtocolError
 
 TASK = [{"role": "user", "content": [{"text": "Task: summarize this\n```python\nclass Basket:\n    pass\n```"}]}]
 SYSTEM = [{"text": "Be brief."}]
@@ -95,6 +96,13 @@ def test_an_error_in_mid_stream_reaches_the_client(client, simulator):
         events(client, "sim-instant+midfail=5")
     assert caught.value.response["Error"]["Code"] == "modelStreamErrorException"
     assert simulator.last_call()["output_tokens"] == 5
+
+
+def test_a_cut_stream_is_billed_what_was_produced(client, simulator):
+    with pytest.raises(ProtocolError):
+        events(client, "sim-instant+tokens=60+cut=40")
+    call = simulator.last_call()
+    assert (call["outcome"], call["output_tokens"]) == ("cut", 40)
 
 
 def test_an_inference_profile_keeps_its_colon(client, simulator):

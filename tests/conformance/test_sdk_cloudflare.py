@@ -53,6 +53,12 @@ def test_a_refusal_is_the_clients_own_error(client, model, error, code):
     assert [one.code for one in caught.value.errors] == [code]
 
 
+def test_thinking_comes_in_tags(client):
+    thought, _, said = ask(client, "sim-reasoner+ttft=0+speed=0")["response"].partition("</think>")
+    assert thought.startswith("<think>The task is")
+    assert "`Basket`" in said
+
+
 def test_a_call_of_a_tool_arrives(client):
     answer = ask(client, "sim-instant+call=2", tools=[LOOK, WAIT])
     assert [(call["name"], call["arguments"]) for call in answer["tool_calls"]] == [("look", SEEN), ("wait", {})]

@@ -1,11 +1,13 @@
 """The simulator's openai dialect, judged by the clients of vendors who speak it in their own way."""
 
 import groq
+import httpx
+import httpx2
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, TextGenerationError
 from mistralai.client import Mistral
-from mistralai.client.errors import SDKError
+from mistralai.client.errors import MistralError, SDKError
 
 TASK = [{"role": "user", "content": "Task: summarize this\n```python\nclass Basket:\n    pass\n```"}]
 
@@ -24,6 +26,7 @@ class Groq:
         return error.status_code
 
     refused = groq.APIStatusError
+    broken, cut = groq.APIError, httpx.RemoteProtocolError
 
 
 class HuggingFace:
@@ -40,6 +43,7 @@ class HuggingFace:
         return error.response.status_code
 
     refused = HfHubHTTPError
+    broken, cut = TextGenerationError, httpx2.RemoteProtocolError
 
 
 class MistralAi:
@@ -55,7 +59,11 @@ class MistralAi:
     def status(self, error):
         return error.status_code
 
+    def embed(self, model, texts):
+        return self._client.embeddings.create(model=model, inputs=texts).data
+
     refused = SDKError
+    broken, cut = MistralError, httpx2.RemoteProtocolError
 
 
 @pytest.fixture(params=[HuggingFace, MistralAi, Groq], ids=lambda one: one.__name__)
@@ -87,3 +95,30 @@ def test_a_refusal_is_the_clients_own_error(client, model, status):
     with pytest.raises(client.refused) as caught:
         client.ask(model)
     assert client.status(caught.value) == status
+
+
+@pytest.mark.parametrize("client", [HuggingFace, Groq], indirect=True)
+def test_reasoning_is_a_field_of_its_own(client):
+    message = client.ask("sim-instant+think=reasoning").choices[0].message
+    assert message.reasoning.startswith("The task is")
+    assert message.reasoning not in message.content
+
+
+@pytest.mark.parametrize("client", [MistralAi], indirect=True)
+def test_texts_become_vectors(client):
+    first, second, third = client.embed("sim-embed", ["red fox", "red fox", "blue sky"])
+    assert first.embedding == second.embedding != third.embedding
+
+
+def test_an_error_in_mid_stream_reaches_the_client(client, simulator):
+    with pytest.raises(client.broken):
+        list(client.stream("sim-instant+midfail=5"))
+    call = simulator.last_call()
+    assert (call["outcome"], call["output_tokens"]) == ("error", 5)
+
+
+def test_a_cut_stream_is_billed_what_was_produced(client, simulator):
+    with pytest.raises(client.cut):
+        list(client.stream("sim-instant+tokens=60+cut=40"))
+    call = simulator.last_call()
+    assert (call["outcome"], call["output_tokens"]) == ("cut", 40)

@@ -55,5 +55,13 @@ def test_an_error_in_mid_stream_reaches_the_client(told):
     assert isinstance(told["broken"], str)
 
 
+def test_a_cut_stream_is_no_whole_one(told):
+    assert isinstance(told["cut"], str)
+
+
+def test_reasoning_is_a_field_of_its_own(told):
+    assert told["thought"].startswith("The task is")
+
+
 def test_texts_become_vectors(told):
     assert told["dimensions"] == [64, 64]

@@ -36,6 +36,11 @@ def main(url: str) -> None:
         broken = [chunk.id for chunk in ask("sim-instant+tokens=20+midfail=3", stream=True)]
     except together.TogetherError as error:
         broken = type(error).__name__
+    try:
+        cut = [chunk.id for chunk in ask("sim-instant+tokens=60+cut=40", stream=True)]
+    except Exception as error:  # noqa: BLE001 - what it lets through is what is asked
+        cut = type(error).__name__
+    thought = ask("sim-instant+think=reasoning").choices[0].message
     vectors = client.embeddings.create(model="sim-embed", input=["red fox", "blue sky"])
     told = {
         "text": answer.choices[0].message.content,
@@ -45,6 +50,8 @@ def main(url: str) -> None:
         "call": [called.message.tool_calls[0].function.name, called.finish_reason],
         "refused": refused,
         "broken": broken,
+        "cut": cut,
+        "thought": thought.reasoning,
         "dimensions": [len(row.embedding) for row in vectors.data],
     }
     sys.stdout.write(json.dumps(told))
