@@ -172,7 +172,7 @@ def test_a_stopping_worker_waits_for_no_index(served: Served) -> None:
     served.world.until(lambda: is_searching(served))
     served.worker.kill("SIGTERM")
     served.world.sim_post("faults", {"name": "store", "model": "*", "directives": ""})
-    assert gone(served)
+    served.world.until(lambda: gone(served))
     served.worker.restart()
     assert served.world.finished(run["id"]).status == "succeeded"
 
