@@ -5,16 +5,19 @@ Why each setting stands as it does is in docs/adr/0003-early-acknowledgement.md 
 
 import logging
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
 from celery import Celery, current_app
 from celery.signals import setup_logging
+from kombu.messaging import Producer
 
 from goblin import log
 from goblin.settings import Settings, load
 from providers.registry import Provider
 from workers.consume import AMQP, Gather
+from workers.producer import Share
 
 STEPS = "steps"
 
@@ -34,9 +37,14 @@ class App(Celery):
 
     def __init__(self, settings: Settings | None = None, **options: Any) -> None:
         self._given = settings
+        self._share = Share()
         super().__init__("goblin", include=["workers.tasks"], amqp=AMQP, **options)
         self.steps["consumer"].add(Gather)
         self.add_defaults(lambda: configuration(self.settings))
+
+    def producer_or_acquire(self, producer: Producer | None = None) -> AbstractContextManager[Producer]:
+        acquired = super().producer_or_acquire(producer)
+        return acquired if producer is not None else self._share.hold(acquired)
 
     @cached_property
     def settings(self) -> Settings:

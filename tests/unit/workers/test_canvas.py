@@ -138,6 +138,16 @@ def test_only_the_first_stage_is_sent_at_once(redis_url: str) -> None:
     assert {message["headers"]["task"] for message in sent} == {STEP}
 
 
+def test_a_canvas_however_nested_takes_one_producer(redis_url: str) -> None:
+    app = create(load(environ={"REDIS_URL": redis_url}))
+    app.conf.broker_pool_limit = 1  # who needs a second one waits for ever
+    nested = "(chat: a AND (chat: b AND chat: c THEN chat: d) THEN chat: e) AND chat: f THEN chat: g"
+    publish(app, plan_of(nested), RUN, 1)
+    publish(app, plan_of(nested), RUN, 2)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.llen(STEPS) == 8
+
+
 def test_a_sounding_goes_into_the_steps_queue(redis_url: str) -> None:
     app = create(load(environ={"REDIS_URL": redis_url}))
     sound(app, "2026-01-01 00:00:00+00")
