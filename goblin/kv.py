@@ -10,15 +10,19 @@ from goblin.errors import Unavailable
 
 
 def connect(url: str, *, connections: int = 50) -> redis.Redis:
-    """A client for short commands from many threads. Connects on first use."""
-    return redis.Redis.from_url(
+    """A client for short commands from many threads, which wait for a connection when all are in use: a new one costs
+    five round trips, and hundreds of threads that begin at once would make hundreds. Connects on first use.
+    """
+    pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
+        timeout=5,
         socket_timeout=5,
         socket_connect_timeout=2,
         health_check_interval=30,
         decode_responses=True,
     )
+    return redis.Redis.from_pool(pool)
 
 
 def connect_async(url: str, *, connections: int = 1_000) -> redis.asyncio.Redis:

@@ -90,7 +90,7 @@ def build(
     settings: Settings, queues: Collection[str], send: Callable[[Mapping[str, Any]], None], caller: Caller | None = None
 ) -> Runtime:
     """`send` publishes a message that has waited; `caller` is given by benchmarks that answer inside the process."""
-    client = kv.connect(settings.require_redis_url(), connections=settings.worker.concurrency + 20)
+    client = kv.connect(settings.require_redis_url(), connections=min(24, settings.worker.concurrency + 8))
     ledger = Ledger(settings.require_database_url(), connections=min(20, settings.worker.concurrency))
     offers = Offers(settings, environment())
     health = Health(client)
