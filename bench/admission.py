@@ -1,6 +1,6 @@
-"""Admissions per second and their p99, beside two floors of Redis and its client: a script of the same size, which makes
-the same calls and decides nothing, and one that does nothing at all.
+"""Admissions per second and their p99, beside two floors of Redis and its client.
 
+One is a script of the same size, which makes as many calls and decides nothing, the other does nothing at all.
 The floors are sent the same values and answer as much; one client, so the round trip is in all.
 """
 
@@ -25,7 +25,7 @@ SOMEBODY = new_id()
 NOTHING = "return {'admitted', 0, 1700000000000, 'generation', 0}"
 SAME_SIZE = (
     """
-local root, attempt = KEYS[1] .. ":floor:", tostring(#ARGV[1]) .. string.sub(ARGV[1], 12, 48)
+local root, attempt = KEYS[1] .. ":floor:", string.sub(ARGV[1], 13, 48)
 redis.call("MGET", root .. "generation", root .. "server")
 redis.call("TIME")
 redis.call("GET", root .. "hold:" .. attempt)
