@@ -34,19 +34,27 @@ _CONNECT = {
 }
 
 
-@cache
 def statement(name: str) -> str:
     """The text of a statement, named `file.statement`. Raises KeyError when there is none."""
-    file, _, wanted = name.partition(".")
-    source = files("ledger").joinpath(f"sql/{file}.sql")
-    parts = _NAME.split(source.read_text() if source.is_file() else "")
-    return dict(zip(parts[1::2], parts[2::2], strict=True))[wanted].strip().rstrip(";")
+    return _statements()[name]
+
+
+@cache
+def _statements() -> Mapping[str, str]:
+    """All of them, read at once: files that are replaced while a process runs belong to the next one."""
+    found: dict[str, str] = {}
+    for source in files("ledger").joinpath("sql").iterdir():
+        parts = _NAME.split(source.read_text())
+        texts = zip(parts[1::2], parts[2::2], strict=True)
+        found |= {f"{source.name.removesuffix('.sql')}.{name}": text.strip().rstrip(";") for name, text in texts}
+    return found
 
 
 class Ledger:
     """A process's connections to Postgres."""
 
     def __init__(self, url: str, *, connections: int = 16) -> None:
+        _statements()
         self._engine = create_engine(
             _driver(url),
             isolation_level="AUTOCOMMIT",
