@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from api.deps import House
 from goblin.clock import new_id, now_ms
 from goblin.errors import BudgetExhausted, GoblinError, Unavailable
-from ledger import attempts, runs
-from ledger.attempts import Claim, Look
+from ledger import attempts, looks, runs
+from ledger.attempts import Claim
 from ledger.holds import Outdated
+from ledger.looks import Look
 from ledger.runs import NewRun, NewStep
 from ledger.states import RunStatus, StepStatus
 from providers.embed import Embeddings
@@ -52,7 +53,7 @@ def embed(house: House, wish: Wish, need: Need, key_id: uuid.UUID | None) -> Emb
         house.ledger, NewRun(NAME, plan.as_value(), {}, {}, [NewStep(NAME, step.task, ())], key_id=key_id)
     ).id
     runs.mark_published(house.ledger, run, _FIRST_EPOCH)  # no worker is to do it
-    look = attempts.look(house.ledger, run, 0, patience=_PATIENCE_S)
+    look = looks.look(house.ledger, run, 0, patience=_PATIENCE_S)
     if look is None:
         raise Unavailable("the run of this request has been pruned", retry_after=0)
     return _Errand(house, wish, need, run, look).go()

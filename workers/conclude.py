@@ -12,7 +12,8 @@ import structlog
 
 from goblin.money import to_usd
 from ledger import runs
-from ledger.attempts import Ended, Look
+from ledger.attempts import Ended
+from ledger.looks import Look
 from ledger.runs import Standing
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus

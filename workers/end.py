@@ -6,7 +6,8 @@ from typing import Any
 
 from goblin.money import to_usd
 from ledger import attempts
-from ledger.attempts import Closed, Look
+from ledger.attempts import Closed
+from ledger.looks import Look
 from ledger.runs import PATIENCE
 from ledger.states import StepStatus
 from workers.conclude import conclude_run, foreseen, last_word

@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 
 from goblin.errors import GoblinError, LeaseLost, Unavailable
-from ledger import attempts
-from ledger.attempts import Look
+from ledger import attempts, looks
+from ledger.looks import Look
 from ledger.states import StepStatus
 from routing import cache
 from routing.cache import Kept, Seat
@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 def perform(runtime: Runtime, errand: Errand) -> Result:
     """Do whatever a step message asks for now."""
-    look = attempts.look(runtime.ledger, errand.run, errand.idx)
+    look = looks.look(runtime.ledger, errand.run, errand.idx)
     if look is None or look.epoch != errand.epoch or look.run_status.is_final:
         return Stale()
     if look.status is StepStatus.RUNNING:
@@ -63,7 +63,7 @@ def _go(runtime: Runtime, errand: Errand, look: Look, plan: Plan, step: Step) ->
 
 def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Result:
     """Make a call that another worker admitted for this one's queue."""
-    look = attempts.look(runtime.ledger, errand.run, errand.idx)
+    look = looks.look(runtime.ledger, errand.run, errand.idx)
     if look is None:
         return Stale()
     plan = Plan.from_value(look.plan)

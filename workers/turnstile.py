@@ -9,7 +9,8 @@ import structlog
 from goblin.errors import GoblinError, Unavailable
 from goblin.money import from_usd
 from goblin.settings import Settings
-from ledger.attempts import Charge, Look
+from ledger.attempts import Charge
+from ledger.looks import Look
 from routing import budget
 from routing.admission import Admission, Admitted, Used
 from routing.ask import CANDIDATES, Ask, Place, Rate

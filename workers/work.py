@@ -8,8 +8,8 @@ from typing import Any
 from goblin.clock import now
 from goblin.errors import Abandoned, ConfigError
 from goblin.settings import GoblinSettings
-from ledger import attempts
-from ledger.attempts import Look
+from ledger import looks
+from ledger.looks import Look
 from providers.message import Message
 from providers.tokens import estimate, estimate_question
 from routing.candidate import Need, looking_up
@@ -66,7 +66,7 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
         raise ConfigError(f"the goblin {step.goblin!r} of this run is not configured any more")
     near = {one.idx: one for one in look.settled}
     missing = [idx for idx in context if near[idx].output is None and idx not in plan.dependencies(errand.idx)]
-    texts = attempts.outputs(runtime.ledger, errand.run, missing) if missing else {}
+    texts = looks.outputs(runtime.ledger, errand.run, missing) if missing else {}
     before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
     messages = compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
     tools = offered(look.options, step)
@@ -96,7 +96,7 @@ def settled_around(runtime: Runtime, errand: Errand, look: Look, plan: Plan) -> 
     """What the other steps became, with their texts only when a condition may look into them."""
     texts: Mapping[int, str] = {}
     if plan.needs_outputs:
-        texts = attempts.outputs(runtime.ledger, errand.run, [one.idx for one in look.settled])
+        texts = looks.outputs(runtime.ledger, errand.run, [one.idx for one in look.settled])
     return {one.idx: Settled(Outcome(one.status), texts.get(one.idx, "")) for one in look.settled}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ledger import attempts
+from ledger import attempts, looks
 from ledger.states import StepStatus
 from tests.fakes.runs import assert_books_balance, one
 
@@ -35,7 +35,7 @@ def test_a_step_that_waits_leaves_nothing_to_wait_for(api: Any) -> None:
     run = api.submit("chat: a AND chat: b")
     assert attempts.wait(api.hand.ledger, uuid.UUID(run), 0, 1, {})
     assert cancel(api, run, "step1").json()["status"] == "cancelled"
-    look = attempts.look(api.hand.ledger, uuid.UUID(run), 1)
+    look = looks.look(api.hand.ledger, uuid.UUID(run), 1)
     assert look is not None
     assert (look.epoch, look.status, look.is_cancelled) == (2, StepStatus.PENDING, False)
 

@@ -3,8 +3,8 @@
 import uuid
 from dataclasses import replace
 
-from ledger import attempts
-from ledger.attempts import Neighbour, Tried
+from ledger import attempts, looks
+from ledger.looks import Neighbour, Tried
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
 from tests.fakes.runs import FAULT, SUCCESS, accept, claim, one
@@ -23,17 +23,17 @@ def test_a_look_shows_what_has_settled_and_the_texts_of_the_steps_just_before(le
     run_step(ledger, run, 0, replace(SUCCESS, output="first"))
     error = {"type": "failed_verdict", "message": "the verdict was FAIL"}
     run_step(ledger, run, 1, replace(SUCCESS, step=StepStatus.FAILED, output="second", error=error))
-    seen = attempts.look(ledger, run, 2)
+    seen = looks.look(ledger, run, 2)
     assert seen is not None
     assert (seen.run_status, seen.epoch, seen.is_cancelled, seen.status) == (RunStatus.RUNNING, 1, False, "pending")
     assert sorted(seen.settled, key=lambda near: near.idx) == [
         Neighbour(0, StepStatus.SUCCEEDED, "first", None),
         Neighbour(1, StepStatus.FAILED, "second", error),
     ]
-    far = attempts.look(ledger, run, 3)
+    far = looks.look(ledger, run, 3)
     assert far is not None
     assert {near.output for near in far.settled} == {None}
-    assert attempts.outputs(ledger, run, [0, 1, 2]) == {0: "first", 1: "second"}
+    assert looks.outputs(ledger, run, [0, 1, 2]) == {0: "first", 1: "second"}
 
 
 def test_a_look_shows_what_was_tried_in_its_order(ledger: Ledger) -> None:
@@ -41,7 +41,7 @@ def test_a_look_shows_what_was_tried_in_its_order(ledger: Ledger) -> None:
     run_step(ledger, run, 0, FAULT)
     attempts.open_attempt(ledger, claim(run, provider="other", lease=-1))
     attempts.abandon(ledger, calm=0, limit=10)
-    seen = attempts.look(ledger, run, 0)
+    seen = looks.look(ledger, run, 0)
     assert seen is not None
     assert seen.tried[0] == Tried("sim", "small", FAULT.error)
     assert (seen.tried[1].provider, (seen.tried[1].error or {}).get("type")) == ("other", "abandoned")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from goblin.errors import Conflict, NotFound
 from ledger import keys, runs
-from ledger.attempts import look
+from ledger.looks import look
 from ledger.runs import NewStep, Standing, Submitted
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus

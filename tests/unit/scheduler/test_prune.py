@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from goblin import clock
-from ledger import attempts, holds, keys, marks, runs, spending
+from ledger import attempts, holds, keys, looks, marks, runs, spending
 from ledger.session import Ledger
 from ledger.states import RunStatus
 from scheduler.prune import Prune
@@ -54,7 +54,7 @@ def test_a_run_that_ended_long_ago_is_forgotten_with_all_but_its_money(ledger: L
     assert [row.run_id for row in rows(ledger, "select run_id from steps")] == [young]
     assert [row.run_id for row in rows(ledger, "select run_id from attempts")] == [young]
     assert {row.run_id for row in rows(ledger, "select run_id from entries")} == {old, young}
-    assert attempts.look(ledger, old, 0) is None
+    assert looks.look(ledger, old, 0) is None
 
 
 def test_what_it_cost_still_counts_in_usage_and_in_the_budget_of_its_key(ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from goblin import kv
 from goblin.settings import LimitSettings
-from ledger import attempts, runs
+from ledger import attempts, looks, runs
 from ledger.attempts import Closed
 from ledger.session import Ledger
 from ledger.states import StepStatus
@@ -69,7 +69,7 @@ def ended(ledger: Ledger, workflow: str, ends: list[StepStatus]) -> uuid.UUID:
 
 def close(ledger: Ledger, run: uuid.UUID, plan: Plan, idx: int, end: StepStatus) -> Closed | None:
     """As a worker does it: look, then end the step with what the run becomes by that."""
-    look = attempts.look(ledger, run, idx)
+    look = looks.look(ledger, run, idx)
     assert look is not None
     becomes = foreseen(look, plan, idx, end)
     if end is StepStatus.SUCCEEDED:
@@ -148,8 +148,8 @@ def test_every_plan_ends_as_the_reference_interpreter_says(
 def test_steps_that_end_at_once_leave_the_end_of_their_run_to_whoever_finds_it(ledger: Ledger, feed: Feed) -> None:
     workflow = "chat: a AND chat: b"
     run, made = accept(ledger, workflow), {}
-    looks = [attempts.look(ledger, run, idx) for idx in (0, 1)]
-    for idx, look in enumerate(looks):
+    found = [looks.look(ledger, run, idx) for idx in (0, 1)]
+    for idx, look in enumerate(found):
         assert look is not None
         assert foreseen(look, plan_of(workflow), idx, StepStatus.SUCCEEDED) is None
         made[idx] = claim(run, idx)

@@ -11,7 +11,8 @@ import pytest
 from goblin import kv
 from goblin.clock import new_id
 from goblin.settings import Settings, load
-from ledger.attempts import Charge, Look
+from ledger.attempts import Charge
+from ledger.looks import Look
 from providers.errors import BadCredentials
 from routing.admission import Admission
 from routing.ask import CANDIDATES, Place, Rate
