@@ -32,7 +32,7 @@ from workers.stream import Feed
 from workflow.plan import Plan, PlanError
 
 MARKER = "goblin:marker"
-AT_ONCE = 8  # runs that are published side by side, as each is a handful of round trips
+AT_ONCE = 16  # runs that are published side by side, as each is a handful of round trips
 TOGETHER = 100  # runs that are read and noted together
 BATCH = 500  # rows per statement; the next pass takes the rest
 _log = structlog.get_logger()

@@ -80,6 +80,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "redis_socket_timeout": 30,
         "result_expires": 3_600,
         "result_chord_expires": 86_400,
+        "broker_pool_limit": 20,  # threads that publish at a time
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # by default a worker ends after the hundredth look for its broker
         "broker_transport_options": {
