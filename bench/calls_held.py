@@ -15,7 +15,7 @@ from bench.house import PROVIDER, House
 from bench.table import Row
 from workers.app import STEPS
 
-WORKERS, CONCURRENCY, ROUNDS, SECONDS = 2, 250, 3, 5.0
+WORKERS, CONCURRENCY, ROUNDS, SECONDS = 2, 250, 6, 5.0
 SLOTS = WORKERS * CONCURRENCY
 _ASIDE = "aside"
 _SPAN = "select extract(epoch from max(finished_at) - min(started_at)) from attempts"
