@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,13 @@ class World:
         return {row.idx: row.status for row in self.all("select idx, status from steps where run_id = %s", run)}
 
     def events(self, run: uuid.UUID) -> list[tuple[str, dict[str, Any]]]:
+        """What listeners were told. A run that has ended is told so a moment after the ledger knows it."""
+        if self.one("select 1 from runs where id = %s and finished_at is not null", run):
+            with suppress(TimeoutError):
+                self.until(lambda: "run.finished" in dict(self._told(run)), 2)
+        return self._told(run)
+
+    def _told(self, run: uuid.UUID) -> list[tuple[str, dict[str, Any]]]:
         entries: Any = self.redis.xrange(key(run))
         return [(entry["type"], json.loads(entry["data"])) for _, entry in entries]
 

@@ -82,6 +82,7 @@ def test_who_waited_for_the_counters_goes_on_together_once_they_are_counted(plac
 
 def test_a_canvas_that_is_sent_twice_calls_each_step_once(place: World) -> None:
     place.start_worker("w1")
+    place.start_scheduler()
     plan = place.plan("chat@slow: one THEN chat@sim: two AND chat@slow: three THEN chat@sim: four")
     run = place.submit(plan)
     publish(place.app, plan, run, 1)
