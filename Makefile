@@ -42,7 +42,7 @@ docs: $(VENV)/dev ## the page about providers, made from the catalog
 bench: $(VENV)/bench ## ratios against plain Celery, the SDK and DBOS
 	$(BIN)/python -m bench
 
-chaos: $(VENV)/dev ## kill whatever can be killed, for MINUTES=10; GOBLIN_SEED=N repeats an order of faults
+chaos: $(VENV)/dev ## kill whatever can be killed: a mix for MINUTES=10, the rest once; GOBLIN_SEED=N repeats
 	GOBLIN_CHAOS_MINUTES=$(MINUTES) $(BIN)/pytest -s -m chaos --override-ini timeout=900 tests/chaos
 
 conformance: $(VENV)/dev ## dialects and vendors' clients against the simulator, as tables of cases

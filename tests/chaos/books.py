@@ -1,20 +1,19 @@
 """What must hold of an installation afterwards, whatever befell it, seen from outside: ledger, Redis, simulator."""
 
+import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
-
-from sqlalchemy import Row
 
 from goblin.money import to_usd
 from routing.waiting import WAITERS
 from tests.chaos.faults import Moment
-from tests.chaos.town import FATES, Town, key_of
-from tests.chaos.traffic import Order
-from tests.fakes.fates import expected
+from tests.chaos.order import Order, Wish
+from tests.chaos.town import Town, key_of
 from tests.fakes.runs import assert_books_balance
 
 EVERY_ATTEMPT = """
@@ -25,39 +24,45 @@ select a.run_id, a.idx, a.number, a.status, a.error ->> 'type' as error, a.owner
 from attempts a left join entries e on e.run_id = a.run_id and e.attempt_id = a.id
 group by a.id
 """
+EVERY_STEP = """
+select run_id, idx, status, finished_at, coalesce(error ->> 'type' = 'deadline_passed', false) as is_late from steps
+"""
 EVERY_MOVE = """
 select run_id, extract(epoch from at)::float as at from (
     select run_id, started_at as at from attempts
     union all select run_id, finished_at from attempts
     union all select run_id, finished_at from steps
     union all select id, finished_at from runs
-) moves where at is not null order by run_id, at
+) moves where at is not null and run_id = any(%s) order by run_id, at
 """
 EVERY_RUN = """
 select id, status, extract(epoch from created_at)::float as begun, extract(epoch from finished_at)::float as ended
 from runs
 """
+STOPPED_BY = {"cancelled": {Wish.CANCEL, Wish.CANCEL_STEP}, "deadline_passed": {Wish.DEADLINE}}
 SLACK_S = 6.0  # after a fault, in which what it has cut is still found out: a lease, and the looks of the scheduler
 
 
 @dataclass
 class Calls:
-    """The simulator's list of calls, which keeps the newest ones, gathered before it forgets them."""
+    """The simulator's list of calls, which keeps the newest ones, gathered before it forgets them.
+
+    Of each its end (Unix seconds), how it ended, and nano-dollars.
+    """
 
     place: Town
-    by_key: dict[str, dict[tuple[float, str], Mapping[str, Any]]] = field(default_factory=dict)
+    by_key: dict[str, set[tuple[float, str, int]]] = field(default_factory=dict)
 
     def gather(self) -> None:
         for call in self.place.sim_get("calls"):
-            known = self.by_key.setdefault(call["idempotency_key"], {})
-            known[call["time"], call["outcome"]] = call
+            end = call["time"], sys.intern(call["outcome"]), call["nanousd"]
+            self.by_key.setdefault(call["idempotency_key"], set()).add(end)
 
-    def of(self, key: str) -> Collection[Mapping[str, Any]]:
-        return self.by_key.get(key, {}).values()
+    def ends(self, key: str) -> list[float]:
+        return [at for at, _, _ in self.by_key.get(key, ())]
 
-    def billed(self, key: str) -> int:
-        """Nano-dollars."""
-        return sum(call["nanousd"] for call in self.of(key))
+    def bills(self, key: str) -> list[int]:
+        return [nanousd for _, _, nanousd in self.by_key.get(key, ()) if nanousd]
 
 
 def close(
@@ -77,7 +82,7 @@ def close(
     until_all_ended(place, orders, patience)
     print(f"{len(orders)} runs, {len(moments)} faults; {recovery(place, moments)}")  # noqa: T201
     check_outcomes(place, orders)
-    print(f"{check_calls(place, moments)}; {check_money(place, calls)}")  # noqa: T201
+    print(f"{check_calls(place, orders, moments)}; {check_money(place, calls)}")  # noqa: T201
     check_nothing_is_left(place, waits=waits)
 
 
@@ -105,16 +110,19 @@ def until_all_ended(place: Town, orders: Sequence[Order], patience: float) -> No
 def check_outcomes(place: Town, orders: Sequence[Order]) -> None:
     """Every accepted run ended as the oracle says, step by step, and there is no other."""
     steps: dict[uuid.UUID, dict[int, str]] = {}
-    for row in place.all("select run_id, idx, status from steps"):
-        steps.setdefault(row.run_id, {})[row.idx] = row.status
+    late: dict[uuid.UUID, dict[int, datetime]] = {}
+    for row in place.all(EVERY_STEP):
+        steps.setdefault(row.run_id, {})[row.idx] = sys.intern(row.status)
+        if row.is_late:
+            late.setdefault(row.run_id, {})[row.idx] = row.finished_at
     runs = {row.id: row.status for row in place.all(EVERY_RUN)}
     counts = len({order.run for order in orders}), len(orders), len(runs)
     assert len(set(counts)) == 1, f"runs, orders and rows: {counts}"
     wrong = {}
     for order in orders:
-        due = expected(order.plan, FATES, fail_fast=order.fail_fast)
-        if (runs[order.run], steps[order.run]) != due:
-            wrong[order.run] = (runs[order.run], steps[order.run], due)
+        became = runs[order.run], steps[order.run]
+        if (due := order.complaint(*became, late.get(order.run, {}))) is not None:
+            wrong[order.run] = (order.wish, *became, due)
     assert not wrong, f"not as the oracle says: {wrong}"
 
 
@@ -127,9 +135,9 @@ def check_money(place: Town, calls: Calls) -> str:
     assert not [key for key, row in attempts.items() if row.status == "open" or row.charges > 1], (
         "open, or charged twice"
     )
-    several = {key: list(calls.of(key)) for key in attempts if sum(one["nanousd"] > 0 for one in calls.of(key)) > 1}
+    several = {key: bills for key in attempts if len(bills := calls.bills(key)) > 1}
     assert not several, f"attempts that were billed more than once: {several}"
-    billed = {key: calls.billed(key) for key in attempts}
+    billed = {key: sum(calls.bills(key)) for key in attempts}
     wrong = [
         (key, row.entered, billed[key])
         for key, row in attempts.items()
@@ -152,12 +160,16 @@ def check_money(place: Town, calls: Calls) -> str:
     )
 
 
-def check_calls(place: Town, moments: Sequence[Moment]) -> str:
-    """No step has two finished answers, and every call beyond those that were needed was under way in a fault."""
-    needed, cut, stray = Counter[tuple[uuid.UUID, int]](), [], []
+def check_calls(place: Town, orders: Sequence[Order], moments: Sequence[Moment]) -> str:
+    """No step has two finished answers, and every call beyond those that were needed was stopped by whoever ordered it,
+    or under way in a fault."""
+    needed, stopped, cut, stray = Counter[tuple[uuid.UUID, int]](), Counter[str](), [], []
+    wishes = {order.run: order.wish for order in orders}
     for row in place.all(EVERY_ATTEMPT):
         if row.status == "succeeded" or row.error == "bad_request":
             needed[row.run_id, row.idx] += 1
+        elif wishes[row.run_id] in STOPPED_BY.get(row.error, ()):
+            stopped[row.error] += 1
         elif any(one.begun - 0.5 <= row.ended and row.begun <= one.ended + SLACK_S for one in moments):
             cut.append(row)
         else:
@@ -166,7 +178,8 @@ def check_calls(place: Town, moments: Sequence[Moment]) -> str:
     assert not stray, f"calls for nothing, in no fault: {stray}"
     kinds = Counter(f"{row.status} {row.error}" for row in cut)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    return f"{needed.total()} calls needed, {len(cut)} more were under way in a fault ({told})"
+    wanted = ", ".join(f"{count} {error}" for error, count in stopped.items())
+    return f"{needed.total()} calls needed, {len(cut)} more were under way in a fault ({told}), stopped were: {wanted}"
 
 
 def check_nothing_is_left(place: Town, *, waits: bool) -> None:
@@ -217,29 +230,31 @@ def _members(place: Town, name: str) -> list[Any]:
 
 def recovery(place: Town, moments: Sequence[Moment]) -> str:
     """Seconds without a fault from the end of each until every run that was open then has moved again."""
+    met = {
+        run: those for run in place.all(EVERY_RUN) if (those := [m for m in moments if run.begun < m.ended < run.ended])
+    }
     moves: dict[uuid.UUID, list[float]] = {}
-    for row in place.all(EVERY_MOVE):
+    for row in place.all(EVERY_MOVE, [run.id for run in met]):
         moves.setdefault(row.run_id, []).append(row.at)
     found: dict[str, list[float]] = {}
-    for run in place.all(EVERY_RUN):
-        for moment in moments:
-            if run.begun < moment.ended < run.ended:
-                found.setdefault(moment.fault.what, []).append(_calm_s(moments, moment, run, moves[run.id]))
+    for run, those in met.items():
+        for moment in those:
+            found.setdefault(moment.fault.what, []).append(_calm_s(moments, moment, moves[run.id]))
     every = sorted(seconds for kind in found.values() for seconds in kind)
     if not every:
         return "no run was open at the end of a fault"
     worst = ", ".join(f"{kind} {max(seconds):.1f}" for kind, seconds in sorted(found.items()))
     return (
-        f"runs moved again after p50 {_share(every, 0.5):.1f} s, p99 {_share(every, 0.99):.1f} s, at most"
+        f"runs moved again after p50 {share(every, 0.5):.1f} s, p99 {share(every, 0.99):.1f} s, at most"
         f" {every[-1]:.1f} s ({len(every)} times; at most per fault: {worst})"
     )
 
 
-def _calm_s(moments: Sequence[Moment], moment: Moment, run: Row[Any], moves: Sequence[float]) -> float:
+def _calm_s(moments: Sequence[Moment], moment: Moment, moves: Sequence[float]) -> float:
     moved = next(at for at in moves if at >= moment.ended)
     later = [one for one in moments if one.begun >= moment.ended and one.begun < moved]
     return moved - moment.ended - sum(min(one.ended, moved) - one.begun for one in later)
 
 
-def _share(ordered: Sequence[float], share: float) -> float:
+def share(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -8,9 +8,10 @@ import pytest
 
 from tests.chaos.books import Calls, close
 from tests.chaos.faults import Fault, Moment, do, last
+from tests.chaos.order import Order
 from tests.chaos.test_mix import the_seed
 from tests.chaos.town import FATES, Town, town
-from tests.chaos.traffic import Order, Traffic
+from tests.chaos.traffic import Traffic
 from tests.fakes.fates import drawn, fated
 from tests.processes import Processes
 

@@ -5,6 +5,7 @@ GOBLIN_SEED repeats the order of the faults, GOBLIN_CHAOS_MINUTES says how long 
 
 import os
 import random
+import resource
 import secrets
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.chaos.books import Calls, close
 from tests.chaos.faults import Moment, do, drawn_faults, last
+from tests.chaos.stops import check_stops
 from tests.chaos.streams import check_streams
 from tests.chaos.town import Town, town
 from tests.chaos.traffic import Traffic
@@ -20,7 +22,7 @@ from tests.processes import Processes
 
 SHORT_S = 90.0
 MINUTES = float(os.environ.get("GOBLIN_CHAOS_MINUTES", "10"))
-GATHER_S = 60.0
+GATHER_S = 20.0
 
 
 def rage(
@@ -30,7 +32,7 @@ def rage(
     calls, moments = Calls(place), list[Moment]()
     faults = drawn_faults(place, random.Random(seed), longest=longest, rest=rest)
     end, gathered = time.monotonic() + seconds, time.monotonic()
-    with Traffic(place, seed, opened=opened) as traffic:
+    with Traffic(place, seed, opened=opened, wishes=True) as traffic:
         place.until(lambda: len(traffic.orders) >= opened // 2, 60)
         while time.monotonic() < end:
             fault = next(faults)
@@ -41,7 +43,11 @@ def rage(
                 calls.gather()
                 gathered = time.monotonic()
     close(place, traffic.orders, moments, calls, patience=120, waits=waits)
+    print(check_stops(place, traffic.orders, traffic.regrets.cancels, moments, calls))  # noqa: T201
     print(check_streams(place, traffic.orders))  # noqa: T201
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    disk = sum(file.stat().st_size for file in place.folder.rglob("*") if file.is_file())
+    print(f"the test took {peak_kb / 1e3:.0f} MB of memory, its logs and Redis {disk / 1e6:.0f} MB of disk")  # noqa: T201
 
 
 def the_seed() -> int:

@@ -26,6 +26,9 @@ FATES = (
     Fate(Settled(Outcome.FAILED), "refuses"),
     Fate(Settled(Outcome.FAILED, FAILING), "judges", judged=True),
 )
+TALKER = Fate(Settled(Outcome.SUCCEEDED, " ".join(["approved"] * 24)), "talks")
+EVERY_FATE = (*FATES, TALKER)
+SPEED = 4  # tokens a second, of the one who talks
 MODELS = 12  # of each provider, all alike: a call that was cut in the middle goes on at the next
 EXTRA = """
 catalog = "{catalog}"
@@ -45,10 +48,11 @@ def models(directives: str, pace_s: float) -> tuple[str, ...]:
 
 
 def simulated(pace_s: float) -> tuple[Sim, ...]:
-    """The providers of FATES, each of whose calls lasts `pace_s` seconds or somewhat more."""
+    """The providers of all fates, each of whose calls lasts `pace_s` seconds or somewhat more, but for the talker's."""
     said = [saying(words) for words in WORDS]
     behaviours = {fate.provider: said[number] for number, fate in enumerate(FATES[: len(WORDS)])}
     behaviours |= {"refuses": "sim-instant+fail=400", "judges": saying(FAILING)}
+    behaviours[TALKER.provider] = f"{saying(TALKER.becomes.output)}+speed={SPEED}"
     return tuple(Sim(name, models(directives, pace_s), options=OPTIONS) for name, directives in behaviours.items())
 
 

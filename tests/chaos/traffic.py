@@ -3,42 +3,51 @@
 import itertools
 import threading
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
+from goblin.clock import now
 from goblin.errors import GoblinError
-from tests.chaos.town import FATES, Town
-from tests.fakes.fates import drawn, fated
-from workflow.plan import Plan
+from tests.chaos.order import Menu, Order, Wish
+from tests.chaos.regret import Regrets
+from tests.chaos.town import Town
 from workflow.text import text
 
-DRAWN = 300  # different workflows
 TICK_S = 0.2
 
 
-@dataclass(frozen=True)
-class Order:
-    """An accepted run, and what was asked for."""
-
-    run: uuid.UUID
-    plan: Plan
-    fail_fast: bool
-
-
 class Traffic:
-    """Keeps so many runs open until it is stopped, or until `limit` of them were accepted."""
+    """Keeps so many runs open until it is stopped, or until `limit` of them were accepted.
 
-    def __init__(self, place: Town, seed: int, *, opened: int, limit: int | None = None, max_steps: int = 14) -> None:
+    Some with `wishes`: they are submitted twice at once, cancelled, or have a deadline.
+    """
+
+    def __init__(
+        self,
+        place: Town,
+        seed: int,
+        *,
+        opened: int,
+        limit: int | None = None,
+        max_steps: int = 14,
+        wishes: bool = False,
+    ) -> None:
         self._place = place
         self._seed = seed
         self._opened = opened
         self._numbers = itertools.count() if limit is None else iter(range(limit))
-        self._plans: Sequence[Plan] = drawn(fated(FATES, max_steps), DRAWN, seed)
+        self._menu = Menu(seed, max_steps)
+        self._wishes = wishes
+        self._url = f"http://127.0.0.1:{place.api_port}"
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._twins = ThreadPoolExecutor(2, thread_name_prefix="twin")
+        self.regrets = Regrets(self._url)
         self.orders: list[Order] = []
         self.fault: Exception | None = None  # what ended it before its time
 
@@ -50,9 +59,11 @@ class Traffic:
         self.stop()
 
     def stop(self) -> None:
-        """No order is under way afterwards: what was sent is accepted."""
+        """No order and no cancel is under way afterwards: what was sent is accepted."""
         self._stopped.set()
         self._thread.join(120)
+        self._twins.shutdown(cancel_futures=True)
+        self.regrets.close()
         if self.fault is not None:
             raise self.fault
 
@@ -63,9 +74,7 @@ class Traffic:
 
     def _run(self) -> None:
         try:
-            with httpx.Client(
-                base_url=f"http://127.0.0.1:{self._place.api_port}", timeout=5, trust_env=False
-            ) as client:
+            with httpx.Client(base_url=self._url, timeout=5, trust_env=False) as client:
                 self._keep(client)
         except Exception as fault:  # noqa: BLE001 - told to whoever stops this
             self.fault = fault
@@ -87,18 +96,29 @@ class Traffic:
         return max(0, self._opened - (row.n if row else 0))
 
     def _order(self, client: httpx.Client, number: int) -> None:
-        plan, fail_fast = self._plans[number % len(self._plans)], number % 3 > 0
-        body = {"workflow": text(plan), "options": {"fail_fast": fail_fast}}
-        headers = {"Idempotency-Key": f"{self._seed}-{number}"}
+        order = self._menu.order(number, wishes=self._wishes)
+        options: dict[str, Any] = {"fail_fast": order.fail_fast}
+        if order.wish is Wish.DEADLINE:
+            order = replace(order, deadline=now() + timedelta(seconds=order.after_s))
+            options["deadline"] = str(order.deadline)
+        body, key = {"workflow": text(order.plan), "options": options}, f"{self._seed}-{number}"
+        twins = range(2 if order.wish is Wish.TWICE else 1)
+        made = set(self._twins.map(lambda _: self._submit(client, body, key), twins))
+        if len(made) > 1:
+            raise ValueError(f"one key, and these runs: {made}")
+        order = order.accepted(made.pop())
+        self.orders.append(order)
+        self.regrets.expect(order)
+
+    def _submit(self, client: httpx.Client, body: dict[str, Any], key: str) -> uuid.UUID:
         while True:
             try:
-                answer = client.post("/v1/runs", json=body, headers=headers)
+                answer = client.post("/v1/runs", json=body, headers={"Idempotency-Key": key})
             except httpx.HTTPError:
                 self._stopped.wait(TICK_S)
                 continue
             if answer.status_code == 202:
-                self.orders.append(Order(uuid.UUID(answer.json()["id"]), plan, fail_fast))
-                return
+                return uuid.UUID(answer.json()["id"])
             if answer.status_code < 500:
                 raise ValueError(f"refused with {answer.status_code}: {answer.text}")
             self._stopped.wait(TICK_S)

@@ -1,6 +1,6 @@
 """Workflows whose every step is pinned to who decides what it becomes: an oracle can tell how such a run must end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import hypothesis
@@ -43,19 +43,31 @@ def fated(fates: Sequence[Fate], max_steps: int = 14) -> st.SearchStrategy[Plan]
     return workflows()
 
 
-def expected(plan: Plan, fates: Sequence[Fate], *, fail_fast: bool) -> tuple[str, dict[int, str]]:
-    """What the run and each of its steps must become."""
+def expected(
+    plan: Plan,
+    fates: Sequence[Fate],
+    *,
+    fail_fast: bool,
+    cancelled: Collection[int] = (),
+    late: Collection[int] = (),
+) -> tuple[str, dict[int, str]]:
+    """What the run and each of its steps must become, where some were cancelled and some had no time left."""
     by_pin: Mapping[tuple[str, str | None], Fate] = {fate.pin: fate for fate in fates}
 
     def answer(step: Step, _context: tuple[int, ...]) -> Settled:
         assert step.provider is not None
         fate = by_pin[step.provider, step.model]
+        if step.idx in late:
+            return Settled(Outcome.FAILED)
         if fate.judged and step.idx not in plan.gates:
             return replace(fate.becomes, outcome=Outcome.SUCCEEDED)
         return fate.becomes
 
-    outcome, steps = interpret(plan, answer, fail_fast)
-    return outcome.value, {idx: settled.outcome.value for idx, settled in steps.items()}
+    story = interpret(plan, answer, fail_fast, cancelled)
+    steps = {idx: settled.outcome.value for idx, settled in story.steps.items()}
+    behind = {steps[idx] for idx in story.behind}
+    is_cancelled = "cancelled" in behind and "failed" not in behind
+    return ("cancelled" if is_cancelled else story.outcome.value), steps
 
 
 def drawn(strategy: st.SearchStrategy[Plan], count: int, seed: int) -> list[Plan]:

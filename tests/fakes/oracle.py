@@ -3,7 +3,7 @@
 It runs a plan in one thread by asking `answer` for every step that is to run. All else is compared to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from workflow.outcome import Outcome, Settled
@@ -21,50 +21,60 @@ class Result:
     output: str = ""
 
 
+@dataclass(frozen=True)
+class Story:
+    """How a run went: its outcome, the steps that it comes from, and what every step became."""
+
+    outcome: Outcome
+    behind: tuple[int, ...]
+    steps: dict[int, Settled]
+
+
 SKIPPED = Result(Outcome.SKIPPED)
 
 
-def interpret(plan: Plan, answer: Answer, fail_fast: bool = True) -> tuple[Outcome, dict[int, Settled]]:
-    """The run's outcome and what every step became; `answer` gets the step and the steps whose results it is shown."""
-    interpreter = Interpreter(answer, fail_fast)
-    outcome = interpreter.sequence(plan.root, ()).outcome
-    return outcome, {step.idx: interpreter.answers.get(step.idx, Settled(Outcome.SKIPPED)) for step in plan.steps}
+def interpret(plan: Plan, answer: Answer, fail_fast: bool = True, cancelled: Collection[int] = ()) -> Story:
+    """`answer` gets the step and the steps whose results it is shown; those that were `cancelled` are not asked."""
+    interpreter = Interpreter(answer, fail_fast, cancelled)
+    end = interpreter.sequence(plan.root, ())
+    steps = {step.idx: interpreter.answers.get(step.idx, Settled(Outcome.SKIPPED)) for step in plan.steps}
+    return Story(end.outcome, end.steps, steps)
 
 
 @dataclass
 class Interpreter:
+    """What is not due, as a condition does not hold, is passed over; a step that was cancelled counts all the same."""
+
     answer: Answer
     fail_fast: bool
+    cancelled: Collection[int] = ()
     answers: dict[int, Settled] = field(default_factory=dict)
 
-    def sequence(self, sequence: Sequence, shown: tuple[int, ...]) -> Result:
+    def sequence(self, sequence: Sequence, shown: tuple[int, ...], *, is_due: bool = True) -> Result:
         carried = SKIPPED
         for number, stage in enumerate(sequence.stages):
-            if number == 0 or self.holds(stage.condition, carried):
-                result = self.stage(stage, shown)
-            elif stage.otherwise:
-                result = self.stage(stage.otherwise, shown)
-            else:
-                continue
+            holds = number == 0 or self.holds(stage.condition, carried)
+            branches = self.branches(stage, shown, is_due=is_due and holds)
+            if stage.otherwise:
+                branches += self.branches(stage.otherwise, shown, is_due=is_due and not holds)
+            result = together(branches)
             if result.outcome != Outcome.SKIPPED:
                 carried, shown = result, result.steps
         return carried
 
-    def stage(self, stage: Stage, shown: tuple[int, ...]) -> Result:
-        results = [self.branch(branch, shown) for branch in stage.branches]
-        outcomes = [result.outcome for result in results]
-        steps = tuple(idx for result in results for idx in result.steps)
-        if Outcome.FAILED in outcomes:
-            return Result(Outcome.FAILED, steps)
-        if Outcome.SUCCEEDED in outcomes:
-            outputs = [result.output for result in results if result.outcome == Outcome.SUCCEEDED]
-            return Result(Outcome.SUCCEEDED, steps, "\n".join(outputs))
-        return SKIPPED
+    def branches(self, stage: Stage, shown: tuple[int, ...], *, is_due: bool) -> list[Result]:
+        return [self.branch(branch, shown, is_due=is_due) for branch in stage.branches]
 
-    def branch(self, branch: Step | Sequence, shown: tuple[int, ...]) -> Result:
+    def branch(self, branch: Step | Sequence, shown: tuple[int, ...], *, is_due: bool) -> Result:
         if isinstance(branch, Sequence):
-            return self.sequence(branch, shown)
-        settled = self.answers[branch.idx] = self.answer(branch, shown)
+            return self.sequence(branch, shown, is_due=is_due)
+        if branch.idx in self.cancelled:
+            settled = Settled(Outcome.CANCELLED)
+        elif is_due:
+            settled = self.answer(branch, shown)
+        else:
+            return SKIPPED
+        self.answers[branch.idx] = settled
         if settled.outcome == Outcome.SKIPPED:
             return SKIPPED
         if settled.outcome == Outcome.CANCELLED:
@@ -80,3 +90,15 @@ class Interpreter:
         if condition.on == On.FAILURE:
             return carried.outcome == Outcome.FAILED
         return succeeded and str(condition.needle).casefold() in carried.output.casefold()
+
+
+def together(results: list[Result]) -> Result:
+    """The stage of these branches."""
+    outcomes = [result.outcome for result in results]
+    steps = tuple(idx for result in results for idx in result.steps)
+    if Outcome.FAILED in outcomes:
+        return Result(Outcome.FAILED, steps)
+    if Outcome.SUCCEEDED in outcomes:
+        outputs = [result.output for result in results if result.outcome == Outcome.SUCCEEDED]
+        return Result(Outcome.SUCCEEDED, steps, "\n".join(outputs))
+    return SKIPPED

@@ -132,9 +132,9 @@ def test_every_plan_ends_as_the_reference_interpreter_says(
     ledger: Ledger, feed: Feed, plan: Any, data: st.DataObject
 ) -> None:
     marks = data.draw(st.lists(st.sampled_from([Outcome.SUCCEEDED, Outcome.FAILED]), min_size=6, max_size=6))
-    outcome, became = interpret(plan, lambda step, _: Settled(marks[step.idx], ""))
-    ends = [StepStatus(became[step.idx].outcome) for step in plan.steps]
-    status = "succeeded" if outcome is Outcome.SUCCEEDED else "failed"
+    story = interpret(plan, lambda step, _: Settled(marks[step.idx], ""))
+    ends = [StepStatus(story.steps[step.idx].outcome) for step in plan.steps]
+    status = "succeeded" if story.outcome is Outcome.SUCCEEDED else "failed"
     run = ended(ledger, text(plan), ends)
     conclude_run(ledger, feed, run, plan, fail_fast=True)
     assert run_row(ledger, run).status == status

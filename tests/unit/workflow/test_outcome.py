@@ -1,5 +1,6 @@
 """The algebra: examples one can check by hand, then every order of events against the reference interpreter."""
 
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.oracle import interpret
-from tests.fakes.plans import any_outcomes, plans
-from workflow.outcome import Decision, NotYet, Outcome, Run, Settled, Skip, conclude, decide
+from tests.fakes.plans import any_outcomes, outcomes, plans
+from workflow.outcome import Decision, NotYet, Outcome, Run, Settled, Skip, conclude, decide, produced
 from workflow.parse import parse
 from workflow.plan import Plan, PlanError, Step
 
@@ -30,12 +31,19 @@ def settled_by(marks: str) -> dict[int, Settled]:
 
 
 def drive(
-    plan: Plan, answers: list[Settled], order: Random, fail_fast: bool = True
+    plan: Plan, answers: list[Settled], order: Random, fail_fast: bool = True, cancels: Sequence[int] = ()
 ) -> tuple[dict[int, Settled], dict[int, Decision]]:
-    """Settles the steps in a random order of those that may be decided; fails if a run gets stuck."""
+    """Settles the steps in a random order of those that may be decided; fails if a run gets stuck.
+
+    One that is cancelled before that, at any moment, is not decided.
+    """
     settled: dict[int, Settled] = {}
     decided: dict[int, Decision] = {}
+    left = list(cancels)
     while open_steps := [step.idx for step in plan.steps if step.idx not in settled]:
+        if left and order.random() < 0.5:
+            settled.setdefault(left.pop(), Settled(Outcome.CANCELLED))
+            continue
         decisions = {idx: decide(plan, idx, settled, fail_fast) for idx in open_steps}
         ready = [idx for idx, decision in decisions.items() if not isinstance(decision, NotYet)]
         for idx in order.sample(ready, order.randint(1, len(ready))):
@@ -172,13 +180,28 @@ def test_any_order_of_events_ends_as_the_reference_interpreter_says(
         contexts[step.idx] = context
         return answers[step.idx]
 
-    outcome, expected = interpret(plan, answer, fail_fast)
+    story = interpret(plan, answer, fail_fast)
     settled, decided = drive(plan, answers, order, fail_fast)
-    assert settled == expected
-    assert conclude(plan, settled, fail_fast) == outcome
+    assert settled == story.steps
+    assert conclude(plan, settled, fail_fast) == story.outcome
+    assert produced(plan, settled) == story.behind
     assert {idx: run.context for idx, run in decided.items() if isinstance(run, Run)} == contexts
     # A message that comes again, after everything, is decided as it was.
     assert {step.idx: decide(plan, step.idx, settled, fail_fast) for step in plan.steps} == decided
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data(), plans(max_steps=14), st.randoms(use_true_random=False), st.booleans())
+def test_steps_that_are_cancelled_at_any_moment_count_as_the_reference_interpreter_says(
+    data: st.DataObject, plan: Plan, order: Random, fail_fast: bool
+) -> None:
+    answers = data.draw(st.lists(outcomes, min_size=len(plan.steps), max_size=len(plan.steps)))
+    cancels = data.draw(st.lists(st.integers(0, len(plan.steps) - 1), max_size=4))
+    settled, _ = drive(plan, answers, order, fail_fast, cancels)
+    cancelled = {idx for idx, one in settled.items() if one.outcome is Outcome.CANCELLED}
+    story = interpret(plan, lambda step, _: answers[step.idx], fail_fast, cancelled)
+    assert settled == story.steps
+    assert (conclude(plan, settled, fail_fast), produced(plan, settled)) == (story.outcome, story.behind)
 
 
 @settings(deadline=None, max_examples=200)
