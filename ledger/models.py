@@ -23,13 +23,15 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from ledger.states import AttemptStatus, RunStatus, StepStatus
+from ledger.states import AttemptStatus, BatchStatus, RunStatus, StepStatus
 
 _Moment = DateTime(timezone=True)
 _NOW = sql("now()")
 
 
-def _one_of(column: str, states: type[RunStatus] | type[StepStatus] | type[AttemptStatus]) -> CheckConstraint:
+def _one_of(
+    column: str, states: type[RunStatus] | type[StepStatus] | type[AttemptStatus] | type[BatchStatus]
+) -> CheckConstraint:
     values = ", ".join(f"'{state.value}'" for state in states)
     return CheckConstraint(f"{column} in ({values})", name=f"{column}_known")
 
@@ -87,7 +89,7 @@ class Run(Table):
         _one_of("status", RunStatus),
         CheckConstraint("open_steps >= 0", name="open_steps_not_negative"),
         Index("runs_by_key", "key_id", "created_at"),
-        Index("runs_of_batch", "batch_id", postgresql_where=sql("batch_id is not null")),
+        Index("runs_of_batch", "batch_id", "status", postgresql_where=sql("batch_id is not null")),
         Index("runs_open", "id", postgresql_where=sql("status in ('queued', 'running')")),
         Index(
             "runs_idempotency",
@@ -200,6 +202,99 @@ class Entry(Table):
         Index("entries_one_charge", "attempt_id", unique=True, postgresql_where=sql("kind = 'charge'")),
         Index("entries_of_run", "run_id"),
         Index("entries_by_time", "created_at"),
+    )
+
+
+class File(Table):
+    """Lines that somebody uploaded, or that a batch wrote. One that is not whole or was deleted is seen by nobody."""
+
+    __tablename__ = "files"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    key_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("keys.id"))
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    lines: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    is_whole: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    expires_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("purpose in ('batch', 'batch_output')", name="purpose_known"),
+        Index("files_by_key", "key_id", "created_at"),
+    )
+
+
+class FileLine(Table):
+    """A line as it came, also one that is no text. No foreign key: a million lines would each ask for their file."""
+
+    __tablename__ = "file_lines"
+
+    file_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    body: Mapped[bytes] = mapped_column(BYTEA)
+
+
+class Batch(Table):
+    """Lines of a file that become runs. `fed` is the last line that was looked at, `written` the last one whose result
+    is in the files; `ends_as` is what it becomes once the results of all that was begun are written. `completed` and
+    `failed` lines are counted when it ends; before that the runs tell.
+    """
+
+    __tablename__ = "batches"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    key_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("keys.id"))
+    file_id: Mapped[uuid.UUID]
+    endpoint: Mapped[str]
+    completion_window: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=BatchStatus.VALIDATING)
+    ends_as: Mapped[str | None]
+    budget_nanousd: Mapped[int | None] = mapped_column(BigInteger)
+    labels: Mapped[dict[str, Any]] = mapped_column("metadata")
+    lines: Mapped[int] = mapped_column(BigInteger)
+    fed: Mapped[int] = mapped_column(server_default="0")
+    written: Mapped[int] = mapped_column(server_default="0")
+    completed: Mapped[int | None] = mapped_column(BigInteger)
+    failed: Mapped[int | None] = mapped_column(BigInteger)
+    error: Mapped[dict[str, Any] | None]
+    output_file_id: Mapped[uuid.UUID | None]
+    error_file_id: Mapped[uuid.UUID | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    expires_at: Mapped[datetime]
+    in_progress_at: Mapped[datetime | None]
+    finalizing_at: Mapped[datetime | None]
+    cancelling_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _one_of("status", BatchStatus),
+        Index("batches_by_key", "key_id", "created_at"),
+        Index(
+            "batches_open",
+            "id",
+            postgresql_where=sql("status in ('validating', 'in_progress', 'finalizing', 'cancelling')"),
+        ),
+    )
+
+
+class BatchLine(Table):
+    """What became of a line: a run, or an error of its own. A name (`custom_id`) belongs to one good line."""
+
+    __tablename__ = "batch_lines"
+
+    batch_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    custom_id: Mapped[str | None]
+    run_id: Mapped[uuid.UUID | None]
+    error: Mapped[dict[str, Any] | None]
+
+    __table_args__ = (
+        CheckConstraint("(run_id is null) <> (error is null)", name="run_or_error"),
+        Index("batch_lines_by_name", "batch_id", "custom_id", unique=True, postgresql_where=sql("error is null")),
+        Index("batch_lines_bad", "batch_id", postgresql_where=sql("error is not null")),
     )
 
 

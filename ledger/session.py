@@ -130,6 +130,16 @@ class Transaction:
     def run(self, name: str, /, **parameters: Any) -> Sequence[Row[Any]]:
         return _rows(self._connection, name, parameters)
 
+    @contextmanager
+    def copy(self, name: str) -> Iterator[psycopg.Copy]:
+        """Rows for a named `copy … from stdin`, written as they come. Raises Unavailable as `run` does."""
+        connection: Any = self._connection.connection.driver_connection
+        try:
+            with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
+                yield copy
+        except psycopg.OperationalError as error:
+            raise Unavailable("Postgres cannot be reached", retry_after=2) from error
+
 
 def _rows(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
     result = connection.exec_driver_sql(statement(name), dict(parameters))

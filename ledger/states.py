@@ -38,6 +38,25 @@ class AttemptStatus(StrEnum):
     ABANDONED = "abandoned"
 
 
+class BatchStatus(StrEnum):
+    """OpenAI's words. Until all that was begun has ended and is written, a batch is finalizing or cancelling; one that
+    could not be fed to its end has failed.
+    """
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return not BATCH_EDGES[self]
+
+
 def _final(*states: StrEnum) -> Mapping[Any, frozenset[Any]]:
     return {state: frozenset() for state in states}
 
@@ -61,4 +80,12 @@ STEP_EDGES: Mapping[StepStatus, frozenset[StepStatus]] = {
 ATTEMPT_EDGES: Mapping[AttemptStatus, frozenset[AttemptStatus]] = {
     AttemptStatus.OPEN: frozenset({AttemptStatus.SUCCEEDED, AttemptStatus.FAILED, AttemptStatus.ABANDONED}),
     **_final(AttemptStatus.SUCCEEDED, AttemptStatus.FAILED, AttemptStatus.ABANDONED),
+}
+
+BATCH_EDGES: Mapping[BatchStatus, frozenset[BatchStatus]] = {
+    BatchStatus.VALIDATING: frozenset({BatchStatus.IN_PROGRESS, BatchStatus.CANCELLING}),
+    BatchStatus.IN_PROGRESS: frozenset({BatchStatus.FINALIZING, BatchStatus.CANCELLING}),
+    BatchStatus.FINALIZING: frozenset({BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED}),
+    BatchStatus.CANCELLING: frozenset({BatchStatus.CANCELLED}),
+    **_final(BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED, BatchStatus.CANCELLED),
 }
