@@ -5,6 +5,7 @@ import httpx
 import httpx2
 import huggingface_hub
 import pytest
+import together
 from huggingface_hub.errors import HfHubHTTPError, TextGenerationError
 from mistralai.client import Mistral
 from mistralai.client.errors import MistralError, SDKError
@@ -66,7 +67,27 @@ class MistralAi:
     broken, cut = MistralError, httpx2.RemoteProtocolError
 
 
-@pytest.fixture(params=[HuggingFace, MistralAi, Groq], ids=lambda one: one.__name__)
+class Together:
+    def __init__(self, url):
+        self._client = together.Together(api_key="key", base_url=url, max_retries=0, timeout=10)
+
+    def ask(self, model):
+        return self._client.chat.completions.create(model=model, messages=TASK)
+
+    def stream(self, model):
+        return self._client.chat.completions.create(model=model, messages=TASK, stream=True)
+
+    def status(self, error):
+        return error.status_code
+
+    def embed(self, model, texts):
+        return self._client.embeddings.create(model=model, input=texts).data
+
+    refused = together.APIStatusError
+    broken, cut = together.APIError, httpx.RemoteProtocolError
+
+
+@pytest.fixture(params=[HuggingFace, MistralAi, Groq, Together], ids=lambda one: one.__name__)
 def client(request, simulator):
     # This client brings the path of its vendor along.
     root = f"{simulator.url}/openai"
@@ -97,14 +118,14 @@ def test_a_refusal_is_the_clients_own_error(client, model, status):
     assert client.status(caught.value) == status
 
 
-@pytest.mark.parametrize("client", [HuggingFace, Groq], indirect=True)
+@pytest.mark.parametrize("client", [HuggingFace, Groq, Together], indirect=True)
 def test_reasoning_is_a_field_of_its_own(client):
     message = client.ask("sim-instant+think=reasoning").choices[0].message
     assert message.reasoning.startswith("The task is")
     assert message.reasoning not in message.content
 
 
-@pytest.mark.parametrize("client", [MistralAi], indirect=True)
+@pytest.mark.parametrize("client", [MistralAi, Together], indirect=True)
 def test_texts_become_vectors(client):
     first, second, third = client.embed("sim-embed", ["red fox", "red fox", "blue sky"])
     assert first.embedding == second.embedding != third.embedding

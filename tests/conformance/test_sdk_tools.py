@@ -10,6 +10,7 @@ import huggingface_hub
 import ollama
 import openai
 import pytest
+import together
 from google import genai
 from google.genai import types
 from mistralai.client import Mistral
@@ -66,6 +67,11 @@ def by_groq(url):
 
 def by_huggingface(url):
     return Completions(huggingface_hub.InferenceClient(base_url=f"{url}/openai/v1", api_key="key").chat_completion)
+
+
+def by_together(url):
+    client = together.Together(base_url=f"{url}/openai", api_key="key", max_retries=0)
+    return Completions(client.chat.completions.create)
 
 
 def by_mistral(url):
@@ -224,7 +230,8 @@ class by_bedrock:  # noqa: N801
 
 
 CLIENTS = [
-    by_openai, by_groq, by_huggingface, by_mistral, by_anthropic, by_gemini, by_ollama, by_cohere, by_bedrock,
+    by_openai, by_groq, by_huggingface, by_mistral, by_together, by_anthropic, by_gemini, by_ollama, by_cohere,
+    by_bedrock,
 ]  # fmt: skip
 
 
