@@ -15,9 +15,8 @@ from api import present
 from api.auth import CallerDep
 from api.deps import House, HouseDep
 from api.follow import PATIENCE, Event, Follower
-from api.schemas import Request, Text
 from api.seen import Seen
-from api.submit import Order, UnknownName, need_of, submit
+from api.submit import desk, submit
 from goblin.errors import NotFound, Unavailable
 from goblin.kv import outages
 from goblin.money import NANO
@@ -26,6 +25,8 @@ from ledger.states import RunStatus
 from ledger.views import Progress
 from providers.name import nearest
 from routing.route import Router
+from workers.order import Order, UnknownName
+from workers.request import Request, Text
 from workflow.plan import Plan, Sequence, Stage, Step
 from workflow.text import text
 
@@ -198,7 +199,7 @@ def _step(house: House, request: StartRequest) -> Step:
 
 def _first(house: House, step: Step, order: Order) -> tuple[str | None, str | None]:
     """Who would be asked now; without anybody free, who would be asked of those that could."""
-    need = need_of(house, step, order)
+    need = desk(house).need(step, order)
     calm = Router(house.offers, house.settings.routing)
     ranked = house.router.rank(need).candidates or calm.rank(need).candidates
     return (ranked[0].candidate.provider.id, ranked[0].candidate.model.id) if ranked else (None, None)

@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field
 from api.auth import Caller, CallerDep
 from api.deps import House, HouseDep
 from api.embed import Embedded, embed
-from api.schemas import Request, Text, Usd
-from api.submit import UnknownName, Unservable
+from api.schemas import Usd
 from goblin.errors import TooLarge
 from goblin.money import to_usd
 from providers.embed import Vector
@@ -21,6 +20,8 @@ from providers.name import nearest
 from providers.tokens import estimate
 from routing.candidate import Need, eligible
 from workers.embedding import Wish
+from workers.order import UnknownName, Unservable
+from workers.request import Request, Text
 
 MOST_TEXTS = 2048
 router = APIRouter(tags=["embeddings"])

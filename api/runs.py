@@ -19,13 +19,14 @@ from api.schemas import (
     RunDecisions,
     RunOut,
     RunPage,
-    RunRequest,
 )
-from api.submit import Order, read, submit
+from api.submit import desk, submit
 from goblin.errors import NotFound, UsageError
 from ledger import decisions, views
 from ledger.states import RunStatus
 from ledger.views import Place
+from workers.order import Order
+from workers.request import RunRequest
 
 router = APIRouter(tags=["runs"])
 
@@ -105,7 +106,7 @@ def get_decisions(run_id: RunId, house: HouseDep, caller: CallerDep) -> RunDecis
 
 @router.post("/parse", tags=["workflows"], summary="What a workflow would do")
 def parse_workflow(request: ParseRequest, house: HouseDep, _: CallerDep) -> Parsed:
-    plan = read(house, request.text, request.default_goblin)
+    plan = desk(house).read(request.text, request.default_goblin)
     steps = [
         ParsedStep(
             id=step.id,

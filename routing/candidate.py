@@ -101,7 +101,7 @@ def _against(provider: Provider, model: Model, need: Need) -> str | None:
         return "not among the models that the run allows"
     if need.excluded and (name := f"{provider.id}/{model.id}") in need.excluded:
         return f"tried already: {need.excluded[name]}"
-    if need.provider is None and need.task_class not in model.classes:
+    if need.provider is None and need.model is None and need.task_class not in model.classes:
         return f"not made for {need.task_class} tasks"
     if need.vectors:
         return None  # each text must fit by itself, and the vendor says so where one does not

@@ -156,6 +156,7 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
     call: Call | Retrieval = (
         Retrieval(runtime, question, given, number, retrieve) if retrieve else Call(runtime, question, given, number)
     )
+        temperature=work.temperature,
     ending = call.make()
     if ending.error is not None:
         ending = replace(ending, error=failover.noted(ending.error, now_ms(), is_probe=given.admitted.is_probe))

@@ -63,6 +63,7 @@ class Question:
     has_other: bool = False  # another candidate could serve the step
     ends_at: float | None = None  # when its time is over (time.monotonic)
     tools: tuple[Mapping[str, Any], ...] = ()
+    temperature: float | None = None
 
 
 class Call:
@@ -148,6 +149,7 @@ class Call:
             idempotency_key=f"{self._question.run.hex}-{self._question.step.idx}-{self._number}",
             tools=self._question.tools,
         )
+            temperature=self._question.temperature,
         provider = replace(self._candidate.provider, deadlines=self._limits)
         if self._question.ends_at is not None:
             self._control.end_at(self._question.ends_at, DeadlinePassed("the step's time was over before its answer"))

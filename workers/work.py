@@ -15,6 +15,7 @@ from providers.tokens import estimate, estimate_question
 from routing.candidate import Need, looking_up
 from routing.failover import Failure, GoOn
 from workers.cached import Flight
+from workers.conversation import bounded, messages_of
 from workers.errand import Errand
 from workers.prompt import Before, asked, compose
 from workers.runtime import Runtime
@@ -40,6 +41,12 @@ class Work:
     started_at: datetime | None = None  # of the step's first call
     flight: Flight | None = None  # while identical requests wait for this one
     tools: tuple[Mapping[str, Any], ...] = ()  # that are offered to the model
+
+    @property
+    def temperature(self) -> float | None:
+        """As the run wants it; None: as the provider has it."""
+        wanted: float | None = self.look.input.get("temperature")
+        return wanted
 
     @property
     def asked_tokens(self) -> int:
@@ -68,7 +75,8 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
     missing = [idx for idx in context if near[idx].output is None and idx not in plan.dependencies(errand.idx)]
     texts = looks.outputs(runtime.ledger, errand.run, missing) if missing else {}
     before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
-    messages = compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
+    goblin = bounded(goblin, look.input)
+    messages = messages_of(look.input) or compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
     tools = offered(look.options, step)
     failures = [
         Failure(one.provider, one.model, one.error, runtime.context(one.provider, one.model))

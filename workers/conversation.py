@@ -1,0 +1,37 @@
+"""A run whose input is a conversation, not something to work on: its step is asked just that, with nothing added.
+
+The input is `messages` as chat completions have them, and what bounds the answer: `max_output_tokens`, `temperature`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from goblin.settings import GoblinSettings
+from providers.message import Message, ToolCall
+
+
+def messages_of(given: Mapping[str, Any]) -> tuple[Message, ...] | None:
+    """The conversation of a run's input; None when that is none."""
+    said = given.get("messages")
+    return None if said is None else spoken(said)
+
+
+def bounded(goblin: GoblinSettings, given: Mapping[str, Any]) -> GoblinSettings:
+    """The goblin with the length of answer that the input asks for."""
+    wanted = given.get("max_output_tokens")
+    return goblin if wanted is None else goblin.model_copy(update={"max_output_tokens": wanted})
+
+
+def spoken(said: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Messages as values. Raises KeyError for the result of a call that nobody made."""
+    calls: dict[str, ToolCall] = {}
+    messages = []
+    for one in said:
+        made = tuple(
+            ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
+            for call in one.get("tool_calls", ())
+        )
+        calls |= {call.id: call for call in made}
+        answers = calls[one["tool_call_id"]] if one["role"] == "tool" else None
+        messages.append(Message(one["role"], one["content"], made, answers))
+    return tuple(messages)
