@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from anyio import CapacityLimiter
@@ -19,6 +20,7 @@ from goblin.settings import Settings
 from ledger.session import Ledger
 from providers.call import Caller
 from providers.registry import Registry
+from routing import memory
 from routing.admission import Admission
 from routing.breaker import Knobs
 from routing.health import Health
@@ -66,7 +68,8 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
     ledger = Ledger(settings.require_database_url())
     offers = Offers(settings, environ)
     health = Health(client)
-    admission = Admission(Scripts(client), Knobs(settings.routing.circuit_breaker_threshold))
+    knobs = Knobs(settings.routing.circuit_breaker_threshold)
+    admission = Admission(Scripts(client), knobs, partial(memory.keep, ledger))
     caller = Caller()
     broker = Broker(settings, ledger)
     offers.start()

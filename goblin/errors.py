@@ -57,6 +57,17 @@ class GoblinError(Exception):
         return value
 
 
+def kind_of(value: Mapping[str, Any]) -> type[GoblinError]:
+    """The facts of an error that was written down by `as_value`; those of GoblinError when nobody knows it any more."""
+    known: dict[str, type[GoblinError]] = {}
+    waiting = [GoblinError]
+    while waiting:
+        one = waiting.pop()
+        known[one.slug] = one
+        waiting.extend(one.__subclasses__())
+    return known.get(str(value["type"]), GoblinError)
+
+
 class ConfigError(GoblinError):
     """The configuration cannot be used; raised at start-up only. The message says what to write instead."""
 

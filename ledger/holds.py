@@ -4,13 +4,14 @@ The mark `admission` names the generation whose counters are in use. An attempt 
 """
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from goblin.errors import Refusal
-from ledger import marks
+from ledger import breakers, marks
+from ledger.breakers import End as CallEnd
 from ledger.session import Ledger
 
 MARK = "admission"
@@ -67,6 +68,8 @@ class Truth:
     runs: dict[uuid.UUID, int]
     keys: dict[uuid.UUID, int]
     batches: dict[uuid.UUID, int]
+    breakers: Mapping[str, str]  # the states that were kept, by name
+    ends: tuple[CallEnd, ...]  # of late
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +104,11 @@ def renew(ledger: Ledger, generation: str, *, now_ms: int, span_ms: int) -> Iter
         transaction.run("holds.lock")
         transaction.run("holds.change", generation=generation)
         since_ms = now_ms - span_ms
-        rows = transaction.run(
-            "holds.truth",
-            since_ms=since_ms,
-            recent=uuid.UUID(int=(since_ms - _SKEW_MS) << 80),
-            day_ms=now_ms // DAY_MS * DAY_MS,
-        )
-        yield _truth(rows)
+        recent = uuid.UUID(int=(since_ms - _SKEW_MS) << 80)
+        day_ms = now_ms // DAY_MS * DAY_MS
+        rows = transaction.run("holds.truth", since_ms=since_ms, recent=recent, day_ms=day_ms)
+        ends = breakers.ends(transaction, since_ms=since_ms, recent=recent)
+        yield _truth(rows, breakers.kept(transaction), ends)
 
 
 def ended(ledger: Ledger, attempts: Collection[uuid.UUID]) -> dict[uuid.UUID, End]:
@@ -116,7 +117,7 @@ def ended(ledger: Ledger, attempts: Collection[uuid.UUID]) -> dict[uuid.UUID, En
     return {row.id: End(row.has_ended, row.amount, row.input, row.output) for row in rows}
 
 
-def _truth(rows: Any) -> Truth:
+def _truth(rows: Any, states: Mapping[str, str], ends: tuple[CallEnd, ...]) -> Truth:
     kinds: dict[str, list[Any]] = {kind: [] for kind in ("hold", "call", "hour", "run", "key", "batch")}
     for row in rows:
         kinds[row.kind].append(row)
@@ -130,4 +131,6 @@ def _truth(rows: Any) -> Truth:
         runs={r.id: r.amount for r in kinds["run"]},
         keys={r.id: r.amount for r in kinds["key"]},
         batches={r.id: r.amount for r in kinds["batch"]},
+        breakers=states,
+        ends=ends,
     )

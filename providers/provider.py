@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from pydantic import SecretStr
@@ -91,6 +92,12 @@ class Provider:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_id", {model.id: model for model in self.models})
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells its key from another one and nothing else of it; "" without a key."""
+        key = self.key.get_secret_value() if self.key is not None else ""
+        return blake2b(key.encode(), digest_size=6, person=b"goblin key").hexdigest() if key else ""
 
     @property
     def ready(self) -> bool:

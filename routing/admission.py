@@ -5,7 +5,7 @@ anew. The verbs are in routing/lua; what is asked is in routing.ask, why not in 
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from goblin.kv import outages
 from routing import breaker, budget
 from routing.ask import CANDIDATES, SPAN_MS, Ask, Place, as_values
-from routing.breaker import Contact, Knobs, Seen
+from routing.breaker import Change, Contact, Knobs, Seen
 from routing.budget import State
 from routing.refusal import Refused, Short, shorts
 from routing.script import Scripts, Verb
@@ -42,11 +42,20 @@ class Used:
 
 
 class Admission:
-    """The fleet's one gate. Every method is one round trip and raises Unavailable when Redis cannot be reached."""
+    """The fleet's one gate. Every method is one round trip and raises Unavailable when Redis cannot be reached.
 
-    def __init__(self, scripts: Scripts, knobs: Knobs = Knobs()) -> None:  # noqa: B008
+    `keep` is given every change of a breaker, to write it down where it outlives Redis.
+    """
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        knobs: Knobs = Knobs(),  # noqa: B008
+        keep: Callable[[Sequence[Change]], None] | None = None,
+    ) -> None:
         self.scripts = scripts
         self._knobs = knobs
+        self._keep = keep
 
     def admit(self, ask: Ask) -> Admitted | Refused:
         """Take a place for the first candidate that has room. Asking twice for one attempt takes one place."""
@@ -86,35 +95,45 @@ class Admission:
     def conclude(self, admitted: Admitted, used: Used, outcome: Seen, *more: Verb) -> tuple[str, ...]:
         """`observe` and `settle` of an admitted call, and `more` verbs, in one round trip."""
         place = admitted.place
-        judged = breaker.as_ask(str(admitted.attempt), place.provider, place.candidate, outcome, self._knobs, SPAN_MS)
+        judged = breaker.as_ask(
+            str(admitted.attempt), place.provider, place.candidate, outcome, self._knobs, SPAN_MS, place.key
+        )
         settled = _settlement(admitted.attempt, used, admitted.generation, admitted.counters)
-        return _alerts(self.scripts.run_all([("judge", judged), ("settle", settled), *more])[1])
+        changed, alerts, *_ = self.scripts.run_all([("judge", judged), ("settle", settled), *more])
+        self._note(changed)
+        return _alerts(alerts)
 
     def release(self, attempt: uuid.UUID) -> None:
         """The call was never made: give everything back. Harmless after a settlement, or twice."""
         self.scripts.run("release", {"attempt": str(attempt)})
 
     def observe(
-        self, provider: str, candidate: str | None, outcome: Seen, attempt: uuid.UUID | None = None
+        self, provider: str, candidate: str | None, outcome: Seen, attempt: uuid.UUID | None = None, *, key: str = ""
     ) -> dict[str, str]:
         """Tell the breakers how a call ended: which of them were opened, closed or cooled by that.
 
         Before its settlement if the call was admitted; without `attempt` it counts as of now. A check of the provider
-        that asks for none of its models has no `candidate`.
+        that asks for none of its models has no `candidate`. `key` is the fingerprint of the one that was used.
         """
-        asked = breaker.as_ask(str(attempt or ""), provider, candidate, outcome, self._knobs, SPAN_MS)
-        answer = self.scripts.run("judge", asked)
-        return dict(zip(answer[::2], answer[1::2], strict=True))
+        asked = breaker.as_ask(str(attempt or ""), provider, candidate, outcome, self._knobs, SPAN_MS, key)
+        return {change.name: change.what for change in self._note(self.scripts.run("judge", asked))}
 
-    def contacts(self, providers: Sequence[str]) -> list[Contact]:
-        """When each provider was last heard of, for all of them in one round trip."""
+    def _note(self, answer: Sequence[str]) -> Sequence[Change]:
+        found = breaker.changes(answer)
+        if self._keep is not None:
+            self._keep(found)
+        return found
+
+    def contacts(self, providers: Sequence[tuple[str, str]]) -> list[Contact]:
+        """When each provider (its id and its key's fingerprint) was last heard of, for all in one round trip."""
         with outages():
             pipe = self.scripts.client.pipeline(transaction=False)
             pipe.time()
-            for provider in providers:
+            for provider, _ in providers:
                 pipe.hmget(f"{self.scripts.prefix}:breaker:{provider}", list(breaker.CONTACT))
             (now_s, now_us), *found = pipe.execute()
-        return [breaker.contact(values, now_s * 1000 + now_us // 1000) for values in found]
+        now_ms = now_s * 1000 + now_us // 1000
+        return [breaker.contact(values, now_ms, key) for values, (_, key) in zip(found, providers, strict=True)]
 
     def generation(self) -> str | None:
         """Whose counters are in use; None while there are none."""

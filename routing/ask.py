@@ -50,6 +50,7 @@ class Place:
     rate: Rate
     slot_ms: int
     budgets: tuple[Budget, ...] = ()
+    key: str = ""  # fingerprint of the provider's
 
     def __post_init__(self) -> None:
         if not 0 <= self.hold <= MOST:
@@ -75,6 +76,7 @@ def _place(place: Place) -> dict[str, Any]:
     rate = place.rate
     return {
         "provider": place.provider,
+        "key": place.key,
         "candidate": place.candidate,
         "amount": place.hold,
         "tokens": place.tokens,

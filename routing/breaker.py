@@ -11,12 +11,14 @@ state begins a new generation, and an answer to a call of an older one changes n
 opening in a row. A cooldown (the vendor said when to come back) is not a failure and leaves the state as it is.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from goblin.errors import Breaker, GoblinError
+from goblin.errors import Breaker, GoblinError, kind_of
+from providers.errors import BadCredentials
 from providers.limit import Gauge, Limits
 
 REST_OF_KEY_MS = 300_000  # a wrong key or an empty account does not mend itself in a moment
@@ -111,34 +113,83 @@ def seen(error: GoblinError | None, told: Told = Told()) -> Seen:
             return Seen(Verdict.NONE, reason=reason, told=told)
 
 
-CONTACT = ("heard", "worked", "state", "until", "probe_until")  # fields of a provider's breaker
+def seen_before(error: Mapping[str, Any] | None, age_ms: int) -> Seen:
+    """What a call said that ended `age_ms` ago with an error that was written down; None: it succeeded."""
+    if error is None:
+        return Seen(Verdict.GOOD)
+    kind = kind_of(error)
+    known = kind.__new__(kind)  # its facts are all that matters, however it was made
+    GoblinError.__init__(known, str(error["message"]), retry_after=error.get("retry_after"))
+    found = seen(known)
+    if found.verdict is Verdict.COOL and found.rest_ms <= age_ms:
+        return Seen(Verdict.NONE)
+    is_cool = found.verdict is Verdict.COOL
+    rest_ms = found.rest_ms - age_ms if is_cool else found.rest_ms
+    return replace(found, rest_ms=rest_ms, cool_ms=max(found.cool_ms - age_ms, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of the breaker of a provider or a candidate ("opened", "closed", "cooled"): `state` is what must
+    outlive Redis, as the verbs write and read it."""
+
+    name: str
+    what: str
+    state: str
+
+    @property
+    def at_ms(self) -> int:
+        """Unix ms, by Redis' clock."""
+        return int(json.loads(self.state)["changed"])
+
+    @property
+    def reason(self) -> str:
+        return str(json.loads(self.state).get("reason", ""))
+
+
+def changes(answer: Sequence[str]) -> tuple[Change, ...]:
+    """From the answer of the verb `judge`."""
+    return tuple(Change(*parts) for parts in zip(answer[::3], answer[1::3], answer[2::3], strict=True))
+
+
+CONTACT = ("heard", "worked", "state", "until", "probe_until", "lock", "key")  # fields of a provider's breaker
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
     """What the fleet has heard of a provider: ms since anything came back, None = never; whether a call went well in
-    the last day; and whether its breaker leaves it alone now, or has a call on its way that tries it out.
+    the last day; and whether a check would tell nothing: its breaker leaves it alone now, or has a call on its way that
+    tries it out.
     """
 
     heard_ms: int | None
     has_worked: bool
+    is_locked: bool  # its key does not work
     is_left_alone: bool
 
 
-def contact(values: Sequence[str | None], now_ms: int) -> Contact:
-    """From the values of the fields CONTACT."""
-    heard, worked, state, until, probe_until = values
-    is_left_alone = state == "open" and max(int(until or 0), int(probe_until or 0)) > now_ms
-    return Contact(None if heard is None else now_ms - int(heard), worked is not None, is_left_alone)
+def contact(values: Sequence[str | None], now_ms: int, key: str) -> Contact:
+    """From the values of the fields CONTACT. `key` is the fingerprint of the one that a check would use.
+
+    A key that was refused may be mended at any moment, or be another one by now. A list is no news of an account that
+    is empty.
+    """
+    heard, worked, state, until, probe_until, lock, locked_key = values
+    is_worth_a_look = lock is not None and (lock == BadCredentials.slug or locked_key != key)
+    rests = int(until or 0) > now_ms and not is_worth_a_look
+    is_left_alone = state == "open" and (rests or int(probe_until or 0) > now_ms)
+    return Contact(None if heard is None else now_ms - int(heard), worked is not None, lock is not None, is_left_alone)
 
 
 def as_ask(
-    attempt: str, provider: str, candidate: str | None, outcome: Seen, knobs: Knobs, span_ms: int
+    attempt: str, provider: str, candidate: str | None, outcome: Seen, knobs: Knobs, span_ms: int, key: str = ""
 ) -> dict[str, Any]:
-    """The value that the verb `judge` takes. `span_ms` is how long a window counts."""
+    """The value that the verb `judge` takes. `span_ms` is how long a window counts, `key` the fingerprint of the one
+    that was used."""
     return {
         "attempt": attempt,
         "provider": provider,
+        "key": key,
         **({} if candidate is None else {"candidate": candidate}),
         "verdict": outcome.verdict,
         "rest_ms": outcome.rest_ms,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from goblin.errors import Abandoned, Breaker, GoblinError, Retry
+from goblin.errors import Abandoned, Breaker, Retry, kind_of
 from providers.errors import PrefillRefused
 
 MAX_ABANDONED = 20  # workers that may die over one step before it is held to kill them
@@ -82,7 +82,7 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
     excluded: dict[str, str] = {}
     context_above, again_ms = 0, _FOR_GOOD
     for failure in faults:
-        facts = _facts(failure.error)
+        facts = kind_of(failure.error)
         if facts.other_candidate is Retry.NEVER:
             return GiveUp(failure.error)
         if facts.other_candidate is Retry.LARGER:
@@ -101,7 +101,7 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
 def noted(error: Mapping[str, Any], at_ms: int, *, is_probe: bool) -> Mapping[str, Any]:
     """The error of a call that ended just now, with what decides about the next one: when it was, if it may pass; and
     whether it was the call that tried out who had been down, and found nothing changed."""
-    facts, details = _facts(error), error.get("details", {})
+    facts, details = kind_of(error), error.get("details", {})
     if facts.breaker is not Breaker.COUNT:
         return error
     detail = _PROBED_AT if is_probe and not details.get("streamed") else _FAILED_AT
@@ -111,7 +111,7 @@ def noted(error: Mapping[str, Any], at_ms: int, *, is_probe: bool) -> Mapping[st
 def key_fault(failures: Sequence[Failure]) -> Mapping[str, Any] | None:
     """The last error, when keys or accounts that do not work are all that a step has met."""
     met = [one for one in failures if one.error["type"] != Abandoned.slug]
-    is_of_keys = bool(met) and all(_facts(one.error).breaker is Breaker.OPEN for one in met)
+    is_of_keys = bool(met) and all(kind_of(one.error).breaker is Breaker.OPEN for one in met)
     return met[-1].error if is_of_keys else None
 
 
@@ -126,7 +126,7 @@ def pause_s(failures: Sequence[Failure], candidate: str) -> float:
 def _out_until_ms(own: Sequence[Failure], retries: int, *, has_patience: bool) -> float:
     """Until when (Unix ms) a candidate is left alone after its own failures; 0: it is not."""
     hard = [one for one in own if not _is_passing(one)]
-    if retries == 0 or any(_facts(one.error).same_candidate is Retry.NEVER for one in hard):
+    if retries == 0 or any(kind_of(one.error).same_candidate is Retry.NEVER for one in hard):
         return _FOR_GOOD
     if not hard or (len(hard) <= retries and _may_pass_at_once(hard[-1])):
         return 0
@@ -136,7 +136,7 @@ def _out_until_ms(own: Sequence[Failure], retries: int, *, has_patience: bool) -
 
 def _may_pass_at_once(failure: Failure) -> bool:
     has_streamed = bool(failure.error.get("details", {}).get("streamed"))
-    return _facts(failure.error).same_candidate is Retry.ONCE and not has_streamed
+    return kind_of(failure.error).same_candidate is Retry.ONCE and not has_streamed
 
 
 def _fault_pause_ms(times: int, at_ms: int) -> float:
@@ -152,18 +152,4 @@ def _has_patience(failures: Sequence[Failure], patience_s: float, now_ms: int) -
 
 def _is_passing(failure: Failure) -> bool:
     """Refused for now: it is asked again when its delay is over, as often as a step may call at all."""
-    return _facts(failure.error).same_candidate is Retry.LATER
-
-
-def _facts(error: Mapping[str, Any]) -> type[GoblinError]:
-    return _by_slug().get(str(error["type"]), GoblinError)
-
-
-def _by_slug() -> dict[str, type[GoblinError]]:
-    known: dict[str, type[GoblinError]] = {}
-    waiting = [GoblinError]
-    while waiting:
-        one = waiting.pop()
-        known[one.slug] = one
-        waiting.extend(one.__subclasses__())
-    return known
+    return kind_of(failure.error).same_candidate is Retry.LATER

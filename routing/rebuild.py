@@ -19,8 +19,9 @@ from goblin.kv import outages
 from ledger import holds, marks
 from ledger.holds import End, Hold, Truth
 from ledger.session import Ledger
-from routing import budget
+from routing import budget, memory
 from routing.ask import SPAN_MS
+from routing.breaker import Change, Knobs, changes
 from routing.budget import Counter
 from routing.script import Scripts, server_of
 
@@ -46,6 +47,7 @@ class Rebuild:
 
     ledger: Ledger
     scripts: Scripts
+    knobs: Knobs = Knobs()  # noqa: RUF009
     unopened_ms: int = UNOPENED_MS
 
     def go(self) -> Mended | None:
@@ -71,6 +73,8 @@ class Rebuild:
         with holds.renew(self.ledger, generation, now_ms=now_ms, span_ms=SPAN_MS) as truth:
             for value in loads(truth, generation, now_ms):
                 self.scripts.run("load", value)
+            news = self._tell_breakers(truth)
+        memory.keep(self.ledger, news)
         # after the commit: an attempt admitted before it would not find its generation in Postgres yet
         with outages():
             server = server_of(client)
@@ -103,6 +107,11 @@ class Rebuild:
             _log.info("holds.reconciled", settled=settled, released=released)
         return settled, released
 
+    def _tell_breakers(self, truth: Truth) -> list[Change]:
+        """How calls ended that Redis was not told of, or has forgotten, before it lets others through."""
+        told = _chunks(memory.lessons(truth.ends, truth.breakers, self.knobs))
+        return [change for chunk in told for answer in self.scripts.run_all(chunk) for change in changes(answer)]
+
     def _is_due(self) -> bool:
         """Whether Redis was emptied, or restarted (it may have come back with yesterday's counters), or is not ours."""
         client, prefix = self.scripts.client, self.scripts.prefix
@@ -129,6 +138,8 @@ def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]
             "now": now_ms,
             "span": SPAN_MS,
             "spent": [],
+            "worked": [],
+            "breakers": [],
             "holds": [],
             "calls": [],
             **parts,
@@ -136,6 +147,9 @@ def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]
 
     for spent in _chunks(list(_spent(truth, now_ms))):
         yield value(spent=[[counter.name, amount, counter.ends, counter.idle] for counter, amount in spent])
+    yield value(worked=sorted({one.provider for one in truth.hours}))
+    for states in _chunks(list(truth.breakers.items())):
+        yield value(breakers=states)
     for made in _chunks(truth.made):
         yield value(calls=[[one.provider, one.at_ms, one.tokens] for one in made])
     for held in _chunks(truth.holds):

@@ -26,7 +26,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "correct": ("generation", "money", "hold"),
     "observe": (),
     "judge": ("generation", "breaker", "window"),
-    "load": ("generation", "money", "window"),
+    "load": ("generation", "money", "window", "breaker"),
     "use": (),
     "recall": ("cache",),
     "keep": ("cache",),

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import structlog
-
 from goblin.errors import Breaker
 from ledger import marks
 from ledger.session import Ledger
@@ -21,7 +19,6 @@ from routing.breaker import Contact, seen
 
 AT_ONCE = 8
 PATIENCE_S = 3.0  # that a provider has to answer
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Probe:
 
     def _round(self) -> None:
         able = [one for one in self.providers() if one.obstacle is None and (one.models or one.discovers)]
-        contacts = self.admission.contacts([one.id for one in able])
+        contacts = self.admission.contacts([(one.id, one.fingerprint) for one in able])
         quiet = [pair for pair in zip(able, contacts, strict=True) if self._is_quiet(pair[1])]
         if quiet:
             with ThreadPoolExecutor(min(AT_ONCE, len(quiet)), thread_name_prefix="probe") as pool:
@@ -62,7 +59,6 @@ class Probe:
             fault = None
         except ProviderFault as error:
             fault = error
-        if fault is not None and fault.breaker is Breaker.OPEN and contact.has_worked:
+        if fault is not None and fault.breaker is Breaker.OPEN and contact.has_worked and not contact.is_locked:
             return  # a key may be good for calls and not for lists
-        for name, change in self.admission.observe(provider.id, None, seen(fault)).items():
-            _log.info(f"breaker.{change}", name=name, reason=fault.message if fault else "it answers again")
+        self.admission.observe(provider.id, None, seen(fault), key=provider.fingerprint)

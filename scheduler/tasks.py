@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from celery import Task, shared_task
@@ -12,6 +13,7 @@ from goblin.errors import Unavailable
 from goblin.settings import Settings, environment
 from ledger.session import Ledger
 from providers import registry
+from routing import memory
 from routing.admission import Admission
 from routing.breaker import Knobs
 from routing.rebuild import Rebuild
@@ -60,6 +62,7 @@ def _duties(app: App, settings: Settings) -> Duties:
         settings.require_database_url(), connections=16
     )  # a duty takes one for its turn and one for its work
     scripts, routing = Scripts(client), settings.routing
+    knobs = Knobs(routing.circuit_breaker_threshold)
     return Duties(
         Recovery(
             app,
@@ -70,10 +73,10 @@ def _duties(app: App, settings: Settings) -> Duties:
             Silent(ledger),
             settings.worker.lease,
         ),
-        Rebuild(ledger, scripts),
+        Rebuild(ledger, scripts, knobs),
         Probe(
             ledger,
-            Admission(scripts, Knobs(routing.circuit_breaker_threshold)),
+            Admission(scripts, knobs, partial(memory.keep, ledger)),
             lambda: registry.load(settings, environment()).providers.values(),
             routing.health_check_interval,
         ),

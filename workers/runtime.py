@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from goblin import kv
@@ -12,6 +13,7 @@ from ledger.decisions import Obstacles
 from ledger.session import Ledger
 from providers.call import Caller
 from providers.price import FREE
+from routing import memory
 from routing.admission import Admission
 from routing.breaker import Knobs
 from routing.cache import Cache
@@ -91,10 +93,10 @@ def build(
 ) -> Runtime:
     """`send` publishes a message that has waited; `caller` is given by benchmarks that answer inside the process."""
     client = kv.connect(settings.require_redis_url(), connections=min(24, settings.worker.concurrency + 8))
-    ledger = Ledger(settings.require_database_url(), connections=min(20, settings.worker.concurrency))
+    ledger = Ledger(settings.require_database_url(), connections=min(20, settings.worker.concurrency + 1))
     offers = Offers(settings, environment())
     health = Health(client)
-    scripts = Scripts(client)
+    scripts, knobs = Scripts(client), Knobs(settings.routing.circuit_breaker_threshold)
     waker = Waker(WaitingRooms(client), send)
     return Runtime(
         settings=settings,
@@ -104,11 +106,11 @@ def build(
         caller=caller or Caller(),
         health=health,
         router=Router(offers, settings.routing, health),
-        turnstile=Turnstile(Admission(scripts, Knobs(settings.routing.circuit_breaker_threshold)), settings),
+        turnstile=Turnstile(Admission(scripts, knobs, partial(memory.keep, ledger)), settings),
         feed=Feed(client, settings.limits),
         leases=Leases(ledger, client, settings.worker.lease),
         waker=waker,
         flights=Flights(Cache(scripts, settings.cache), waker, settings.worker.lease),
-        rebuild=Rebuild(ledger, scripts),
+        rebuild=Rebuild(ledger, scripts, knobs),
         queues=frozenset(queues),
     )

@@ -122,6 +122,7 @@ class Turnstile:
             rate=Rate(provider.rpm, provider.tpm, provider.concurrency, self._counts_on_arrival(provider.id)),
             slot_ms=int((provider.deadlines.connect + provider.deadlines.total + self._settings.worker.lease) * 1000),
             budgets=self._of_provider(provider.id),
+            key=provider.fingerprint,
         )
 
     def _counts_on_arrival(self, provider: str) -> bool:

@@ -1,8 +1,8 @@
 -- Take everything that a call needs for the first candidate that has room, or nothing at all.
 -- KEYS[1] prefix, with its hash tag; every key is below it
 -- ARGV[1] JSON: attempt; span (ms that a window counts); budgets [[name, limit nano-dollars, window ms or 0, idle ms or 0]…]
--- ARGV[2…] JSON, the candidates in order of preference: provider; candidate; amount (nano-dollars); tokens;
---   is_counted_on_arrival; slot_ms; concurrency, rpm, tpm (0 = none); request_burst, token_burst (ms of the pace);
+-- ARGV[2…] JSON, the candidates in order of preference: provider; key (its fingerprint); candidate; amount
+--   (nano-dollars); tokens; is_counted_on_arrival; slot_ms; concurrency, rpm, tpm (0 = none); request_burst, token_burst (ms of the pace);
 --   budgets as above. Limits and sums of money are exact up to 2^53.
 -- RETURNS {"rebuilding"}
 --      or {"admitted", place of the candidate from 0, admitted at (Unix ms), generation, 1 when it is a probe, then for
@@ -107,7 +107,7 @@ end
 local function refusal_of(one)
   one.breakers = {read_breaker(one.provider), read_breaker(one.candidate)}
   for place, breaker in ipairs(one.breakers) do
-    local reason, wait = breaker_refusal(breaker, now, root)
+    local reason, wait = breaker_refusal(breaker, now, root, one.key)
     if reason then
       local name = place == 1 and one.provider or one.candidate
       return reason, wait, reason == "locked" and name .. " " .. breaker.lock or name

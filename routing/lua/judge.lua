@@ -1,13 +1,15 @@
 -- What the end of a call tells the breakers of its provider and its candidate.
 -- KEYS[1] prefix
 -- ARGV[1] JSON: attempt ("" = a call that was not admitted, such as a check); provider; candidate (absent: none);
---   verdict: good | bad (a failure in the rate) | cool (leave the candidate alone for rest_ms) | open (open the whole
---   key for rest_ms, because of lock) | none (says nothing); rest_ms; lock; cool_ms (leave the candidate alone for so long, beside a verdict
---   other than cool; 0 = no wish); reason; threshold (failure rate, 0..1) and samples that open;
+--   key (fingerprint of the provider's key that was used, "" = none, or not known); verdict: good | bad (a failure in the
+--   rate) | cool (leave the candidate alone for rest_ms) | open (open the whole key for rest_ms, because of lock) | none
+--   (says nothing); rest_ms; lock; cool_ms (leave the candidate alone for so long, beside a verdict other than cool;
+--   0 = no wish); reason; threshold (failure rate, 0..1) and samples that open;
 --   period_ms of the rate; rest_base_ms, doubled by every opening in a row up to rest_max_ms;
 --   learned_requests, learned_tokens (per minute, 0 = not told) and learned_ms that they are believed; used_requests,
 --   used_tokens of them by the vendor's count, free again in requests_free_ms, tokens_free_ms; span (ms that a window counts)
--- RETURNS names and what became of them: {name, "opened" | "closed" | "cooled", …}
+-- RETURNS names, what became of them, and what of that must outlive Redis (JSON, as `load` takes it):
+--   {name, "opened" | "closed" | "cooled", state, …}
 -- A call admitted before a breaker changed its state says nothing about the new one.
 local ask = cjson.decode(ARGV[1])
 local now = now_ms()
@@ -16,8 +18,8 @@ local IN_A_ROW = 4
 
 -- `until_ms`: who is left alone, and was not for longer before; nothing: only a cooldown is left of it
 local function note(breaker, name, what, until_ms)
-  changes[#changes + 1] = name
-  changes[#changes + 1] = what
+  changes[#changes + 1] = {name, what, breaker.key}
+  redis.call("HSET", breaker.key, "changed", now)
   local rests = KEYS[1] .. ":rests"
   local known, reason = string.match(redis.call("HGET", rests, name) or "0 ", "^(%d+) (.*)$")
   if until_ms and until_ms > tonumber(known) then
@@ -41,16 +43,16 @@ local function trip(name, breaker, verdict)
   local streak = tonumber(redis.call("HGET", breaker.key, "streak") or 0)
   local is_of_key = verdict == "open"
   local rest = is_of_key and ask.rest_ms or math.min(ask.rest_base_ms * 2 ^ streak, ask.rest_max_ms)
-  redis.call("HDEL", breaker.key, "probe", "probe_until", "ramp", "let", "ok", "bad", "ok_before", "bad_before", "start",
-    "row", "lock")
-  if is_of_key then redis.call("HSET", breaker.key, "lock", ask.lock) end
+  redis.call("HDEL", breaker.key, unpack(OF_A_STATE))
+  if is_of_key then redis.call("HSET", breaker.key, "lock", ask.lock, "key", ask.key) end
+  if is_of_key and ask.attempt == "" then redis.call("HSET", breaker.key, "unlisted", 1) end
   redis.call("HSET", breaker.key, "state", "open", "until", now + rest, "streak", streak + 1,
     "generation", breaker.generation + 1)
   note(breaker, name, "opened", now + rest)
 end
 
 local function close(name, breaker)
-  redis.call("HDEL", breaker.key, "until", "probe", "probe_until", "lock")
+  redis.call("HDEL", breaker.key, "until", "probe", "probe_until", "lock", "key", "unlisted")
   redis.call("HSET", breaker.key, "state", "closed", "ramp", now, "let", 0, "generation", breaker.generation + 1)
   note(breaker, name, "closed")
 end
@@ -93,10 +95,25 @@ local function judge_closed(name, breaker, verdict)
   if (verdict == "good" or verdict == "bad") and is_too_bad(breaker, verdict) then trip(name, breaker, verdict) end
 end
 
--- Only the probe has a say, and only once the rest is over.
+-- Before the rest of a key is over a check has a say in this alone: it was made with another key, or with one that was
+-- refused its list and is given it now. That a list is given says nothing of a key that never was refused one.
+local function check_locked(name, breaker, verdict)
+  local is_other = ask.key ~= breaker.locked_key
+  if verdict == "open" and is_other then
+    trip(name, breaker, verdict)
+  elseif verdict == "open" then
+    redis.call("HSET", breaker.key, "unlisted", 1)
+  elseif verdict == "good" and (is_other or breaker.is_unlisted) then
+    close(name, breaker)
+  end
+end
+
+-- Only the probe has a say, or a check once the rest is over.
 local function judge_open(name, breaker, verdict)
-  if breaker.until_ms > now or (ask.attempt ~= "" and breaker.probe ~= ask.attempt) then return end
-  if verdict == "good" then
+  if ask.attempt ~= "" and breaker.probe ~= ask.attempt then return end
+  if ask.attempt == "" and breaker.until_ms > now then
+    if breaker.lock then check_locked(name, breaker, verdict) end
+  elseif verdict == "good" then
     close(name, breaker)
   elseif verdict == "bad" or verdict == "open" then
     trip(name, breaker, verdict)
@@ -126,6 +143,12 @@ for place, name in ipairs({ask.provider, ask.candidate}) do
     redis.call("HSET", breaker.key, "heard", now)
     if verdict == "good" and ask.attempt ~= "" then redis.call("HSET", breaker.key, "worked", now) end
   end
-  redis.call("PEXPIRE", breaker.key, 86400000)
+  redis.call("PEXPIRE", breaker.key, MEMORY_OF_BREAKERS)
 end
-return changes
+local answer = {}
+for _, change in ipairs(changes) do
+  answer[#answer + 1] = change[1]
+  answer[#answer + 1] = change[2]
+  answer[#answer + 1] = kept_state(change[1], change[3])
+end
+return answer

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fakes.asks import Both
+
 ROOT = Path(__file__).parents[2]
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -71,3 +73,11 @@ def _simulator(_no_proxy: None) -> Iterator[Simulator]:
 def simulator(_simulator: Simulator) -> Simulator:
     _simulator.post("reset")
     return _simulator
+
+
+@pytest.fixture
+def both(redis_url: str) -> Iterator[Both]:
+    """The scripts of admission and their twin."""
+    both = Both(redis_url)
+    yield both
+    both.client.close()

@@ -3,15 +3,12 @@
 Takes and answers what the scripts take and answer; `now` (Unix ms) is an argument. Nothing expires but by `now`.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-GRAIN = 250  # ms of a window's bucket
-RAMP_STEP, RAMP_STEPS = 3000, 10
-IN_A_ROW = 4
+from tests.fakes.breaker import Breaker
+from tests.fakes.window import Window
 
 Answer = list[Any]
 
@@ -22,60 +19,6 @@ class Budget:
     held: int = 0
     limit: int | None = None
     alerted: int | None = None
-
-
-@dataclass
-class Window:
-    requests: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # by bucket
-    tokens: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    first: int = 0  # the oldest bucket that counts
-    last: int = 0
-    request_tat: float = 0
-    token_tat: float = 0
-
-    def look(self, now: int, span: int) -> None:
-        self.first = max(self.first, (now - span) // GRAIN)
-        for counts in (self.requests, self.tokens):
-            for bucket in [bucket for bucket in counts if bucket < self.first]:
-                del counts[bucket]
-
-    def bucket(self, now: int) -> int:
-        return max(now // GRAIN, self.last)
-
-    def add(self, bucket: int, requests: int, tokens: int) -> None:
-        if bucket >= self.first:
-            self.requests[bucket] += requests
-            self.tokens[bucket] += tokens
-
-
-@dataclass
-class Breaker:
-    is_open: bool = False
-    generation: int = 0
-    until: int = 0
-    streak: int = 0
-    probe: str = ""
-    probe_until: int = 0
-    ramp: int = 0
-    let: int = 0
-    cool: int = 0
-    start: int | None = None
-    row: int = 0  # failures since the last success
-    rate: tuple[int, int, int, int] = (0, 0, 0, 0)  # good, bad of this period, and of the one before
-    lock: str = ""
-    learned: tuple[int, int, int] = (0, 0, 0)  # requests, tokens, until
-
-    def why_not(self, now: int, held: Collection[str]) -> tuple[str, int] | None:
-        if self.cool > now:
-            return "cooling", self.cool - now
-        if self.is_open:
-            if self.until > now:
-                return "locked" if self.lock else "open", self.until - now
-            return ("probing", -1) if self.probe in held and self.probe_until > now else None
-        step = (now - self.ramp) // RAMP_STEP
-        if self.ramp and step < RAMP_STEPS and self.let >= 2**step:
-            return "ramp", self.ramp + (step + 1) * RAMP_STEP - now
-        return None
 
 
 class Twin:
@@ -111,14 +54,14 @@ class Twin:
 
     def _short(self, ask: dict[str, Any], one: dict[str, Any], now: int) -> list[Any] | None:
         for name in (one["provider"], one["candidate"]):
-            if (why := self.breakers[name].why_not(now, self.records)) is not None:
+            if (why := self.breakers[name].why_not(now, self.records, one["key"])) is not None:
                 return [*why, f"{name} {self.breakers[name].lock}" if why[0] == "locked" else name]
         if (money := self._money(ask, one, now)) is not None:
             return money
         for name, limits in self._scopes(one, now, ask["span"]):
             window = self.windows[name]
             window.look(now, ask["span"])
-            if (full := _full(window, limits, one["tokens"], now, ask["span"])) is not None:
+            if (full := window.why_not(limits, one["tokens"], now, ask["span"])) is not None:
                 return [*full, name]
         slots = self.slots[one["provider"]]
         taken = sum(until > now for until in slots.values())
@@ -151,23 +94,10 @@ class Twin:
     def _take(self, ask: dict[str, Any], one: dict[str, Any], now: int) -> bool:
         attempt, is_probe = ask["attempt"], False
         for name in (one["provider"], one["candidate"]):
-            breaker = self.breakers[name]
-            if breaker.is_open:
-                breaker.probe, breaker.probe_until, is_probe = attempt, now + one["slot_ms"], True
-            elif breaker.ramp and (now - breaker.ramp) // RAMP_STEP < RAMP_STEPS:
-                breaker.let += 1
-            elif breaker.ramp:
-                breaker.ramp = breaker.let = breaker.streak = 0
+            is_probe |= self.breakers[name].let_pass(attempt, now, one["slot_ms"])
         scopes = []
         for name, limits in self._scopes(one, now, ask["span"]):
-            window, span = self.windows[name], ask["span"]
-            bucket = window.bucket(now)
-            window.add(bucket, 1, one["tokens"])
-            window.last = bucket
-            if limits["rpm"]:
-                window.request_tat = max(window.request_tat, now) + span / limits["rpm"]
-            if limits["tpm"]:
-                window.token_tat = max(window.token_tat, now) + one["tokens"] * span / limits["tpm"]
+            bucket = self.windows[name].take(limits, one["tokens"], now, ask["span"])
             scopes.append((name, bucket, limits["rpm"], limits["tpm"]))
         if one["concurrency"]:
             self.slots[one["provider"]][attempt] = now + one["slot_ms"]
@@ -221,7 +151,7 @@ class Twin:
         record = self.records[attempt]
         more = ask["amount"] - record["one"]["amount"]
         above = [self.budgets[name] for name in record["budgets"]]
-        if any(known.spent + known.held + more > (known.limit or 0) for known in above):
+        if any(known.limit is None or known.spent + known.held + more > known.limit for known in above):
             return ["refused"]
         for known in above:
             known.held += more
@@ -279,6 +209,33 @@ class Twin:
         self.settled[attempt] = amount, record["budgets"]
         return alerts
 
+    # a loss of Redis
+
+    def lose(self, reach: int) -> None:
+        """All is gone, and built anew from the calls under way, which may last `reach` ms more, and what was kept."""
+        calls, kept = self.records, {name: one.kept() for name, one in self.breakers.items() if one.changed}
+        spent = {name: known.spent for name, known in self.budgets.items()}
+        self.__init__()  # type: ignore[misc]
+        self.breakers.update(kept)
+        self.budgets |= {name: Budget(amount) for name, amount in spent.items()}
+        for attempt, record in calls.items():
+            self._load(attempt, record, reach)
+
+    def _load(self, attempt: str, record: dict[str, Any], reach: int) -> None:
+        one, at = {**record["one"], "is_counted_on_arrival": True}, record["at"]
+        generations, is_probe = [-1, -1], False
+        for place, name in enumerate((one["provider"], one["candidate"])):
+            breaker = self.breakers[name]
+            if breaker.changed <= at:
+                is_probe |= breaker.let_pass(attempt, at, reach)
+                generations[place] = breaker.generation
+        for name in record["budgets"]:
+            self.budgets.setdefault(name, Budget()).held += one["amount"]
+        self.slots[one["provider"]][attempt] = at + reach
+        self.records[attempt] = {
+            **record, "one": one, "is_probe": is_probe, "scopes": [], "generations": generations,
+        }  # fmt: skip
+
     # judge
 
     def judge(self, ask: dict[str, Any], now: int) -> Answer:
@@ -288,66 +245,16 @@ class Twin:
             breaker = self.breakers[name]
             verdict = "none" if place and ask["verdict"] == "open" else ask["verdict"]
             if not ask["attempt"] or (record and record["generations"][place] == breaker.generation):
-                judge = self._judge_open if breaker.is_open else self._judge_closed
-                changes += [name, what] if (what := judge(breaker, ask, verdict, now)) else []
+                changes += [name, what] if (what := breaker.judge(ask, verdict, now)) else []
             cool_ms = ask["rest_ms"] if verdict == "cool" else ask["cool_ms"]
             if place and cool_ms and now + cool_ms > breaker.cool:
-                breaker.cool = now + cool_ms
+                breaker.cool, breaker.changed = now + cool_ms, now
                 changes += [name, "cooled"]
             if place and (ask["learned_requests"] or ask["learned_tokens"]):
                 breaker.learned = (ask["learned_requests"], ask["learned_tokens"], now + ask["learned_ms"])
                 if self.generation is not None:
-                    self._learn(self.windows[name], ask, now)
+                    self.windows[name].learn(ask, now)
         return changes
-
-    def _learn(self, window: Window, ask: dict[str, Any], now: int) -> None:
-        span = ask["span"]
-        window.look(now, span)
-        window.last = window.bucket(now)
-        others = max(0, ask["used_requests"] - sum(window.requests.values()))
-        if ask["requests_free_ms"] > 0:
-            window.add((now + min(ask["requests_free_ms"], span) - span) // GRAIN, others, 0)
-        others = max(0, ask["used_tokens"] - sum(window.tokens.values()))
-        if ask["tokens_free_ms"] > 0:
-            window.add((now + min(ask["tokens_free_ms"], span) - span) // GRAIN, 0, others)
-
-    def _judge_closed(self, breaker: Breaker, ask: dict[str, Any], verdict: str, now: int) -> str:
-        if verdict == "open":
-            return _trip(breaker, now, ask["rest_ms"], ask["lock"])
-        if verdict not in ("good", "bad"):
-            return ""
-        start = now if breaker.start is None else breaker.start
-        good, bad, good_before, bad_before = breaker.rate
-        row = breaker.row
-        if now - start >= 2 * ask["period_ms"]:
-            start, good, bad, good_before, bad_before, row = now, 0, 0, 0, 0, 0
-        elif now - start >= ask["period_ms"]:
-            start, good, bad, good_before, bad_before = start + ask["period_ms"], 0, 0, good, bad
-        good, bad = good + (verdict == "good"), bad + (verdict == "bad")
-        breaker.start, breaker.rate = start, (good, bad, good_before, bad_before)
-        breaker.row = 0 if verdict == "good" else row + 1
-        if breaker.row >= IN_A_ROW * ask["samples"]:
-            return _trip(breaker, now, _rest(breaker, ask))
-        calls, failures = sum(breaker.rate), bad + bad_before
-        is_back = breaker.ramp and (now - breaker.ramp) // RAMP_STEP < RAMP_STEPS
-        if verdict == "bad" and calls >= (1 if is_back else ask["samples"]) and failures >= ask["threshold"] * calls:
-            return _trip(breaker, now, _rest(breaker, ask))
-        return ""
-
-    def _judge_open(self, breaker: Breaker, ask: dict[str, Any], verdict: str, now: int) -> str:
-        if breaker.until > now or (ask["attempt"] and breaker.probe != ask["attempt"]):
-            return ""
-        if verdict == "good":
-            breaker.lock = ""
-            breaker.is_open, breaker.until, breaker.probe, breaker.probe_until = False, 0, "", 0
-            breaker.ramp, breaker.let, breaker.generation = now, 0, breaker.generation + 1
-            return "closed"
-        if verdict in ("bad", "open"):
-            is_of_key = verdict == "open"
-            rest = ask["rest_ms"] if is_of_key else _rest(breaker, ask)
-            return _trip(breaker, now, rest, ask["lock"] if is_of_key else "")
-        breaker.probe, breaker.probe_until = "", 0
-        return ""
 
 
 def _lines(ask: dict[str, Any], one: dict[str, Any], now: int) -> list[tuple[str, int, int]]:
@@ -356,48 +263,3 @@ def _lines(ask: dict[str, Any], one: dict[str, Any], now: int) -> list[tuple[str
         start = now // window * window if window else 0
         lines.append((f"{name}@{start // 1000}" if window else name, limit, start + window if window else 0))
     return lines
-
-
-def _full(window: Window, limits: dict[str, Any], tokens: int, now: int, span: int) -> tuple[str, int] | None:
-    wait: float = 0
-    reason = ""
-
-    def consider(name: str, ms: float) -> None:
-        nonlocal wait, reason
-        if ms > wait:
-            wait, reason = ms, name
-
-    def paced(tat: float, limit: int, cost: int, burst: int) -> float:
-        due = cost * span / limit
-        return math.floor(max(tat - now, 0) - max(burst - due, 0))
-
-    def leaves(counts: dict[int, int], excess: int) -> int:
-        for bucket in sorted(counts):
-            excess -= counts[bucket]
-            if excess <= 0:
-                return (bucket + 1) * GRAIN + span - now
-        return span
-
-    if limits["rpm"]:
-        if (excess := sum(window.requests.values()) + 1 - limits["rpm"]) > 0:
-            consider("requests", leaves(window.requests, excess))
-        consider("requests", paced(window.request_tat, limits["rpm"], 1, limits["request_burst"]))
-    if limits["tpm"]:
-        if tokens > limits["tpm"]:
-            return "too_large", -1
-        if (excess := sum(window.tokens.values()) + tokens - limits["tpm"]) > 0:
-            consider("tokens", leaves(window.tokens, excess))
-        consider("tokens", paced(window.token_tat, limits["tpm"], tokens, limits["token_burst"]))
-    return (reason, math.ceil(wait)) if reason else None
-
-
-def _trip(breaker: Breaker, now: int, rest: int, lock: str = "") -> str:
-    breaker.lock = lock
-    breaker.is_open, breaker.until, breaker.generation = True, now + rest, breaker.generation + 1
-    breaker.probe, breaker.probe_until, breaker.ramp, breaker.let = "", 0, 0, 0
-    breaker.start, breaker.row, breaker.rate, breaker.streak = None, 0, (0, 0, 0, 0), breaker.streak + 1
-    return "opened"
-
-
-def _rest(breaker: Breaker, ask: dict[str, Any]) -> int:
-    return int(min(ask["rest_base_ms"] * 2**breaker.streak, ask["rest_max_ms"]))

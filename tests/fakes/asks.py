@@ -1,6 +1,7 @@
 """Values for the verbs of admission, and a Redis whose verbs read the time from a key."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -14,6 +15,7 @@ CLOCK = 'local function now_ms() return tonumber(redis.call("GET", KEYS[1] .. ":
 DAY_MS = 86_400_000
 NOON = (time.time_ns() // 1_000_000 // DAY_MS + 1) * DAY_MS + DAY_MS // 2  # tomorrow's, so that Redis forgets nothing
 SPAN = 60_500
+REACH = 900_000  # that a call found open is believed to last
 
 
 def begin(client: redis.Redis, prefix: str = PREFIX) -> None:
@@ -24,6 +26,7 @@ def begin(client: redis.Redis, prefix: str = PREFIX) -> None:
 def place(candidate: str = "near/small", amount: int = 100, **fields: Any) -> dict[str, Any]:
     made = {
         "provider": candidate.partition("/")[0],
+        "key": "",
         "candidate": candidate,
         "amount": amount,
         "tokens": 10,
@@ -52,6 +55,7 @@ def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fi
     made = {
         "attempt": attempt,
         "provider": candidate.partition("/")[0],
+        "key": "",
         "candidate": candidate,
         "verdict": verdict,
         "rest_ms": 5000,
@@ -75,6 +79,25 @@ def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fi
     return made | fields
 
 
+@dataclass(frozen=True)
+class Do:
+    """A verb, the answer that is due, and how far the clock moves before it (ms)."""
+
+    verb: str
+    value: dict[str, Any]
+    answer: list[Any]
+    after: int = 0
+
+
+def admit(answer: list[Any], attempt: str, *places: dict[str, Any], after: int = 0, **fields: Any) -> Do:
+    return Do("admit", ask(attempt, *places, **fields), answer, after)
+
+
+def admitted(index: int = 0, *short: Any, after: int = 0, probe: bool = False) -> list[Any]:
+    """The answer: `short` is reason, wait and what is short for each candidate before."""
+    return ["admitted", index, NOON + after, "1", int(probe), *short]
+
+
 class Both:
     """The scripts and their twin at one time that stands still until it is moved."""
 
@@ -83,6 +106,7 @@ class Both:
         self.scripts = Scripts(self.client, prefix=prefix, clock=CLOCK)
         self.twin = Twin()
         self.now = NOON
+        self.kept: dict[str, str] = {}  # of the breakers, as the ledger would
         begin(self.client, prefix)
         self.move(0)
 
@@ -93,9 +117,47 @@ class Both:
     def run(self, verb: str, value: dict[str, Any]) -> list[Any]:
         """The answer on which both agree."""
         ours = self.scripts.run(verb, value, *value.get("candidates", ()))
+        if verb == "judge":
+            self.kept |= dict(zip(ours[::3], ours[2::3], strict=True))
+            ours = [part for place, part in enumerate(ours) if place % 3 != 2]
         theirs = self.twin.run(verb, value, self.now)
         assert ours == theirs, f"{verb} {value}"
         return ours
+
+    def go(self, case: list[Do]) -> None:
+        for number, do in enumerate(case):
+            self.move(do.after)
+            if do.verb == "lose":
+                self.lose()
+            else:
+                assert self.run(do.verb, do.value) == do.answer, f"at {number}: {do}"
+            self.compare()
+
+    def lose(self) -> None:
+        """Redis is emptied and loaded with what is kept and who is under way; windows stay empty."""
+        root = f"{self.scripts.prefix}:counters:1:"
+        calls = [self._call(attempt, record) for attempt, record in self.twin.records.items()]
+        spent = [[name, known.spent, 0, 0] for name, known in self.twin.budgets.items()]
+        self.client.delete(*self.client.scan_iter(match=f"{self.scripts.prefix}*"))
+        begin(self.client, self.scripts.prefix)
+        self.move(0)
+        head = {"generation": "1", "now": self.now, "span": SPAN, "calls": [], "worked": []}
+        self.scripts.run("load", {**head, "spent": spent, "breakers": list(self.kept.items()), "holds": calls})
+        self.twin.lose(REACH)
+        assert self.client.zcard(f"{root}holds") == len(calls)
+
+    def _call(self, attempt: str, record: dict[str, Any]) -> dict[str, Any]:
+        one = record["one"]
+        return {
+            "attempt": attempt,
+            "at": record["at"],
+            "provider": one["provider"],
+            "candidate": one["candidate"],
+            "amount": one["amount"],
+            "tokens": one["tokens"],
+            "slot_until": record["at"] + REACH,
+            "budgets": [[name, 0, 0] for name in record["budgets"]],
+        }
 
     def compare(self) -> None:
         """Both hold the same counts."""

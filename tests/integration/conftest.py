@@ -1,10 +1,13 @@
-"""A cluster for pytest-celery: one Valkey and two workers per test, processes that may be killed and restarted."""
+"""A cluster for pytest-celery: one Valkey and two workers per test, processes that may be killed and restarted; and
+an admission whose counters are those of its ledger."""
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import redis
 from pytest_celery import (
     CeleryBackendCluster,
     CeleryBrokerCluster,
@@ -14,6 +17,12 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
+from goblin import kv
+from ledger.session import Ledger
+from routing import memory
+from routing.admission import Admission
+from routing.rebuild import Rebuild
+from routing.script import Scripts
 from tests.processes import Processes, ValkeyContainer, WorkerContainer
 
 WORKERS = ("w1", "w2")
@@ -62,3 +71,29 @@ def celery_worker_cluster(
     yield cluster
     for node in cluster:
         node.teardown()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    client = kv.connect(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    ledger = Ledger(database)
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def gate(client: redis.Redis, ledger: Ledger) -> Admission:
+    return Admission(Scripts(client), keep=partial(memory.keep, ledger))
+
+
+@pytest.fixture
+def rebuild(ledger: Ledger, gate: Admission) -> Rebuild:
+    rebuild = Rebuild(ledger, gate.scripts)
+    assert rebuild.go() is not None
+    return rebuild

@@ -1,7 +1,7 @@
 """Redis loses everything, workers die between two writes: the counters are made true, and nothing is spent twice."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,32 +32,6 @@ from tests.fakes.runs import accept, one, request
 from tests.processes import Processes, ValkeyContainer
 
 LARGE = 10**9
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    client = kv.connect(redis_url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def ledger(database: str) -> Iterator[Ledger]:
-    ledger = Ledger(database)
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
-def gate(client: redis.Redis) -> Admission:
-    return Admission(Scripts(client))
-
-
-@pytest.fixture
-def rebuild(ledger: Ledger, gate: Admission) -> Rebuild:
-    rebuild = Rebuild(ledger, gate.scripts)
-    assert rebuild.go() is not None
-    return rebuild
 
 
 @pytest.fixture

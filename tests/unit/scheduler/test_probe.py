@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from goblin import kv
 from goblin.clock import new_id
 from goblin.errors import GoblinError
 from ledger import marks
 from ledger.session import Ledger
-from providers.errors import BadCredentials, Unreachable
+from providers.errors import BadCredentials, QuotaSpent, Unreachable
 from providers.provider import Model, Provider
 from routing.admission import Admission, Admitted, Used
 from routing.ask import Ask, Place, Rate
@@ -24,6 +25,7 @@ from tests.fakes.asks import begin
 from tests.fakes.vendor import Connection, Vendor, provider
 
 LIST = json.dumps({"object": "list", "data": [{"id": "small"}]}).encode()
+KEY = provider("http://sim.test").fingerprint
 HOUR, MOMENT = 3_600.0, 0.001  # intervals within which nothing, and everything, was heard long ago
 
 
@@ -56,7 +58,7 @@ class Fleet:
         return Probe(self.ledger, self.admission, lambda: self.providers, interval, patience=0.5).go()
 
     def ask(self, name: str = "sim") -> Admitted | Refused:
-        return self.admission.admit(Ask(new_id(), (Place(name, f"{name}/small", 0, 10, Rate(), 60_000),)))
+        return self.admission.admit(Ask(new_id(), (Place(name, f"{name}/small", 0, 10, Rate(), 60_000, key=KEY),)))
 
     def called(self, error: GoblinError | None, times: int = 1) -> None:
         for _ in range(times):
@@ -66,7 +68,7 @@ class Fleet:
 
     def refuse_the_key(self) -> None:
         """For no time at all."""
-        self.admission.observe("sim", None, replace(seen(BadCredentials("x")), rest_ms=0))
+        self.admission.observe("sim", None, replace(seen(BadCredentials("x")), rest_ms=0), key=KEY)
 
 
 @pytest.fixture
@@ -97,6 +99,40 @@ def test_a_key_that_works_for_calls_may_be_refused_its_list(place: Fleet) -> Non
     place.called(None)
     with Vendor(REFUSED) as vendor:
         place.providers = [sim(vendor.url)]
+        place.probe()
+        assert vendor.connections == 1
+    assert isinstance(place.ask(), Admitted)
+
+
+def test_a_key_that_was_mended_is_found_before_its_rest_is_over(place: Fleet) -> None:
+    place.called(BadCredentials("no such key"))
+    assert short(place.ask()) is Reason.LOCKED
+    with Vendor(REFUSED) as vendor:
+        place.providers = [sim(vendor.url)]
+        place.probe()
+    assert short(place.ask()) is Reason.LOCKED
+    with Vendor(answer()) as vendor:
+        place.providers = [sim(vendor.url)]
+        place.probe()
+    assert isinstance(place.ask(), Admitted)
+
+
+def test_a_list_is_no_news_of_a_key_that_may_only_list(place: Fleet) -> None:
+    place.called(BadCredentials("not for calls"))
+    with Vendor(answer()) as vendor:
+        place.providers = [sim(vendor.url)]
+        place.probe()
+        assert vendor.connections == 1
+    assert short(place.ask()) is Reason.LOCKED
+
+
+def test_nobody_asks_about_an_empty_account_before_its_rest_is_over_unless_with_another_key(place: Fleet) -> None:
+    place.called(QuotaSpent("pay first"))
+    with Vendor(answer()) as vendor:
+        place.providers = [sim(vendor.url)]
+        place.probe()
+        assert vendor.connections == 0
+        place.providers = [replace(sim(vendor.url), key=SecretStr("another account's"))]
         place.probe()
         assert vendor.connections == 1
     assert isinstance(place.ask(), Admitted)
@@ -165,7 +201,7 @@ def test_whoever_cannot_be_asked_is_left_out(place: Fleet, lack: dict[str, objec
         place.providers = [replace(sim(vendor.url), **lack)]  # type: ignore[arg-type]
         place.probe()
         assert vendor.connections == 0
-    assert place.admission.contacts(["sim"])[0].heard_ms is None
+    assert place.admission.contacts([("sim", KEY)])[0].heard_ms is None
 
 
 def test_a_call_that_tries_one_out_is_not_disturbed(place: Fleet) -> None:
@@ -184,4 +220,4 @@ def test_a_server_of_our_own_is_asked_like_any_other(place: Fleet) -> None:
         place.providers = [sim(vendor.url, models=(), discovers=True, local=True)]
         place.probe()
         assert vendor.connections == 1
-    assert place.admission.contacts(["sim"])[0].heard_ms is not None
+    assert place.admission.contacts([("sim", KEY)])[0].heard_ms is not None
