@@ -135,6 +135,14 @@ def call_back(ledger: Ledger) -> None:
     ledger.run("attempts.call_back")
 
 
+def call_back_lost(ledger: Ledger, *, calm: float) -> None:
+    """Give up the calls that were handed over and are in no queue any more.
+
+    `calm` (seconds) is for a message to be sent after its claim, and for one that was taken to be claimed by its taker.
+    """
+    ledger.run("attempts.call_back_lost", calm=calm)
+
+
 def renew(
     ledger: Ledger, owner: uuid.UUID, lease: float, spent: Mapping[uuid.UUID, int]
 ) -> tuple[frozenset[uuid.UUID], frozenset[uuid.UUID]]:

@@ -21,9 +21,16 @@ def sound(ledger: Ledger) -> str | None:
     return rows[0].value if rows else None
 
 
-def drained(ledger: Ledger, sent_at: str) -> None:
-    """Note that the steps queue was drained up to what was sent at `sent_at` (text from `sound`)."""
-    ledger.run("marks.drained", sent_at=sent_at)
+def sound_calls(ledger: Ledger, calm: float) -> dict[str, str]:
+    """The providers of calls that nobody took for `calm` seconds, each with the moment of its queue's new sounding."""
+    return {row.provider: row.value for row in ledger.run("marks.sound_calls", calm=calm)}
+
+
+def drained(ledger: Ledger, sent_at: str, provider: str | None = None) -> None:
+    """Note that a provider's queue, or that of the steps, was drained up to what was sent at `sent_at` (text from the
+    sounding)."""
+    name = "drained" if provider is None else f"drained:{provider}"
+    ledger.run("marks.drained", name=name, sent_at=sent_at)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ that was cut short had reached its provider, so its cost is charged as an estima
 - a lease that ran out: its worker is gone, or cannot reach Postgres;
 - a publish that nobody noted: the submitter died, or the broker was away;
 - a marker that Redis has lost: it was flushed or replaced, and all messages with it;
+- a provider's queue drained past a call that was handed over, while nobody has taken the call: likewise;
 - a steps queue drained past the run's last sign of life, while a step of it is due: its message was lost on the way;
 - a step that waits by the ledger, while no waiting room knows it and the queue was drained since.
 """
@@ -51,6 +52,7 @@ class Recovery:
     lease: float
     unpublished_after: float = 3.0  # that a submitter has to publish its run itself
     unfinished_after: float = 3.0
+    handed_after: float = 3.0  # between claiming a call for others and sending it, and between its taking and its claim
     stalled_after: float = 5.0  # between writing down an end and sending what follows it
 
     def go(self) -> bool:
@@ -62,6 +64,7 @@ class Recovery:
 
     def _pass(self) -> None:
         was_emptied = self._check_marker()
+        attempts.call_back_lost(self.ledger, calm=self.handed_after)
         abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=BATCH)
         for one in abandoned:
             _log.warning("attempts.abandoned", run=str(one.run), count=one.attempts)
@@ -74,6 +77,8 @@ class Recovery:
             self._finish(run)
         if (sent_at := marks.sound(self.ledger)) is not None:
             sound(self.app, sent_at)
+        for provider, sent_at in marks.sound_calls(self.ledger, self.handed_after).items():
+            sound(self.app, sent_at, provider)
 
     def _lost_waiters(self) -> list[tuple[uuid.UUID, int]]:
         """Runs of steps that were called out of their rooms by a message that never arrived."""

@@ -28,6 +28,7 @@ from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
 from workers.turnstile import REBUILDING, Pass, budget_room, is_rebuilding, rooms
+from workers.untaken import is_untaken, spare
 from workers.wait import again_at, wait
 from workers.work import Work, need_of
 
@@ -70,7 +71,11 @@ def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:
     """Where the step may go after its failures, while it has time."""
     if work.deadline is not None and now() >= work.deadline:
         return GiveUp(DeadlinePassed(f"its time was over at {work.deadline:%Y-%m-%d %H:%M:%S %Z}").as_value())
-    return failover.after(work.failures, runtime.bounds, now_ms())
+    own = [one for one in work.failures if not is_untaken(one)]
+    way = failover.after(own, runtime.bounds, now_ms())
+    if isinstance(way, GiveUp) or len(own) == len(work.failures):
+        return way
+    return spare(way, work.failures, runtime.offers.registry.providers, now_ms())
 
 
 def has_other_than(runtime: Runtime, work: Work, route: Route, candidate: Candidate) -> bool:
@@ -108,7 +113,8 @@ def _nobody(runtime: Runtime, work: Work, way: GoOn, route: Route) -> Result:
     if not again:
         error = failover.key_fault(work.failures) or route.as_error().as_value()
         return fail(runtime, work, error, decision)
-    return wait(runtime, work, decision, again, "; ".join(way.excluded.values()), min(again.values()) / 1000)
+    reasons = dict.fromkeys(way.excluded.values())
+    return wait(runtime, work, decision, again, "; ".join(reasons), min(again.values()) / 1000)
 
 
 def _refused(runtime: Runtime, work: Work, way: GoOn, route: Route, refused: Refused) -> Result:
@@ -149,6 +155,7 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
         is_gate,
         begun=work.begun,
         tools=work.tools,
+        temperature=work.temperature,
         has_other=has_other,
         ends_at=None if work.deadline is None else time.monotonic() + (work.deadline - now()).total_seconds(),
     )
@@ -156,7 +163,6 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
     call: Call | Retrieval = (
         Retrieval(runtime, question, given, number, retrieve) if retrieve else Call(runtime, question, given, number)
     )
-        temperature=work.temperature,
     ending = call.make()
     if ending.error is not None:
         ending = replace(ending, error=failover.noted(ending.error, now_ms(), is_probe=given.admitted.is_probe))

@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from goblin.errors import Unavailable
-from workers.app import STEPS
+from workers.app import STEPS, provider_queue
 from workflow.plan import Plan, Sequence, Stage, Step
 
 STEP, CALL, JOIN, SOUND = "goblin.step", "goblin.call", "goblin.join", "goblin.sound"
@@ -28,12 +28,15 @@ def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collec
         send(canvas)
 
 
-def sound(app: Celery, sent_at: str) -> None:
-    """Drop a line into the steps queue: whoever takes it proves that all that was sent before has been taken.
+def sound(app: Celery, sent_at: str, provider: str | None = None) -> None:
+    """Drop a line into a provider's queue, or that of the steps: whoever takes it proves that all that was sent before
+    has been taken.
 
     It may lie in a long queue for up to an hour. Raises Unavailable as `publish` does.
     """
-    send(app.signature(SOUND, args=(sent_at,), immutable=True, queue=STEPS, expires=3_600, ignore_result=True))
+    queue = STEPS if provider is None else provider_queue(provider)
+    args = (sent_at, provider)
+    send(app.signature(SOUND, args=args, immutable=True, queue=queue, expires=3_600, ignore_result=True))
 
 
 def compile_canvas(

@@ -37,7 +37,16 @@ returning number, provider, model, hold_nanousd;
 
 -- name: call_back
 -- Redis came back empty: calls that were handed over to another worker's queue are not on their way any more.
-update attempts set lease_until = now() where status = 'open' and owner is null;
+update attempts set lease_until = now(), error = '{"type": "abandoned", "message": "its message was lost"}'
+where status = 'open' and owner is null;
+
+-- name: call_back_lost
+-- Calls that were handed over, and whose provider's queue was drained past them a while ago: nobody took them from it.
+update attempts a set lease_until = now(), error = '{"type": "abandoned", "message": "its message was lost"}'
+from marks d
+where a.status = 'open' and a.owner is null and a.lease_until > now()
+  and d.name = 'drained:' || a.provider and d.set_at < now() - make_interval(secs => %(calm)s)
+  and a.started_at < d.value::timestamptz - make_interval(secs => %(calm)s);
 
 -- name: renew
 -- All leases of one worker process; what does not come back is lost, what is cancelled, with its run or alone, must stop.
@@ -148,7 +157,10 @@ with lost as (
     update attempts a
     set status = 'abandoned', finished_at = now(),
         spent_nanousd = case when a.owner is null then 0 else a.hold_nanousd end, -- never taken: nobody was called
-        error = '{"type": "abandoned", "message": "the worker that made this call went away"}'
+        error = coalesce(a.error, case when a.owner is null then jsonb_build_object(
+            'type', 'untaken', 'message', 'no worker took the call from the queue of ' || a.provider,
+            'details', jsonb_build_object('failed_at_ms', round(extract(epoch from now()) * 1000)))
+            else '{"type": "abandoned", "message": "the worker that made this call went away"}' end)
     from lost where a.id = lost.id
     returning a.id, a.run_id, a.idx, a.number, a.provider, a.model, a.decision, a.owner, a.spent_nanousd, lost.key_id, lost.is_cancelled
 ), entry as (

@@ -6,8 +6,8 @@ on conflict (name) do update set value = excluded.value, set_at = now();
 select value from marks where name = %(name)s;
 
 -- name: drained
--- The steps queue is first in, first out: whatever was sent before this moment has been taken from it.
-insert into marks (name, value) values ('drained', %(sent_at)s)
+-- A queue is first in, first out: whatever was sent before this moment has been taken from it.
+insert into marks (name, value) values (%(name)s, %(sent_at)s)
 on conflict (name) do update set value = greatest(marks.value::timestamptz, excluded.value::timestamptz)::text, set_at = now();
 
 -- name: sound
@@ -21,6 +21,22 @@ where exists (select from runs where status in ('queued', 'running'))
       and not exists (select from marks d where d.name = 'drained' and d.value::timestamptz >= s.value::timestamptz))
 on conflict (name) do update set value = excluded.value, set_at = now()
 returning value;
+
+-- name: sound_calls
+-- The moments of new soundings of providers' queues, in which calls have lain for a while: one line at a time in each,
+-- unless the last one was lost, and none before it is known who had not taken his call when the last one was drained.
+insert into marks (name, value)
+select 'sounded:' || a.provider, clock_timestamp()::text
+from (select distinct provider from attempts
+      where status = 'open' and owner is null and lease_until > now()
+        and started_at < now() - make_interval(secs => %(calm)s)) a
+left join marks s on s.name = 'sounded:' || a.provider
+left join marks d on d.name = 'drained:' || a.provider
+where s.name is null
+   or case when d.value::timestamptz >= s.value::timestamptz then d.set_at < now() - make_interval(secs => %(calm)s)
+           else s.set_at < now() - interval '5 seconds' end
+on conflict (name) do update set value = excluded.value, set_at = now()
+returning substring(name from 9) as provider, value;
 
 -- name: try_lock
 -- Held until the transaction ends; false when another scheduler is at it.

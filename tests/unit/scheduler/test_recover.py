@@ -1,108 +1,20 @@
 """Recovery against real servers: every kind of loss brings its run back once, and what is healthy is left alone."""
 
-import base64
-import json
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
-import redis
 
-from goblin import kv
 from goblin.errors import Unavailable
-from goblin.settings import load
 from ledger import attempts, marks, runs
-from ledger.runs import Page
-from ledger.session import Ledger
 from ledger.states import RunStatus
-from routing.waiting import Waiter, WaitingRooms
-from scheduler.absent import Absent, Silent
-from scheduler.recover import MARKER, Recovery
+from scheduler.recover import MARKER
 from tests.fakes.racing import at_once, begin, until
-from tests.fakes.runs import SUCCESS, accept, assert_books_balance, claim, one, run_row, step_rows
+from tests.fakes.recovery import CHAIN, Place, make
+from tests.fakes.runs import SUCCESS, accept, claim, one, run_row, step_rows
 from tests.fakes.wire import Wire
-from workers.app import STEPS, create
-from workers.canvas import STEP, publish
-from workers.stream import Feed, key
-from workflow.plan import Plan
-
-NONE, NEVER = 0.0, 3_600.0  # patience that has run out when it begins, and patience that does not
-NEVER_MS = 3_600_000
-CHAIN = "chat: one THEN chat: two"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A scheduler's surroundings. `impatient` waits for nobody; `patient` waits for everybody."""
-
-    ledger: Ledger
-    client: redis.Redis
-    patient: Recovery
-
-    @property
-    def impatient(self) -> Recovery:
-        return replace(self.patient, unpublished_after=NONE, unfinished_after=NONE, stalled_after=NONE)
-
-    def sent(self) -> list[tuple[uuid.UUID, int, int]]:
-        """The step messages in the queue, oldest first: run, step, epoch."""
-        messages: Any = self.client.lrange(STEPS, 0, -1)
-        found = [(one["headers"], one["body"]) for one in map(json.loads, reversed(messages))]
-        return [_args(body) for headers, body in found if headers["task"] == STEP]
-
-    def lose_messages(self) -> None:
-        self.client.delete(STEPS)
-
-    def publish(self, workflow: str = CHAIN) -> uuid.UUID:
-        """A run whose first messages were sent, and noted as sent."""
-        run = accept(self.ledger, workflow)
-        rest = runs.remainder(self.ledger, run)
-        publish(self.patient.app, Plan.from_value(rest.plan), run, 1)
-        runs.mark_published(self.ledger, run, 1)
-        return run
-
-    def drain(self) -> None:
-        """A worker has taken all that was sent so far, and a sounding behind it."""
-        self.lose_messages()
-        marks.drained(self.ledger, one(self.ledger, "select clock_timestamp()::text as now").now)
-
-
-def _args(body: str) -> tuple[uuid.UUID, int, int]:
-    run, idx, epoch = json.loads(base64.b64decode(body))[0]
-    return uuid.UUID(run), idx, epoch
-
-
-def make(database: str, redis_url: str) -> Place:
-    settings = load(environ={"REDIS_URL": redis_url, "DATABASE_URL": database})
-    ledger, client = Ledger(database, connections=8), kv.connect(redis_url)
-    return Place(
-        ledger,
-        client,
-        Recovery(
-            create(settings),
-            ledger,
-            client,
-            Feed(client, settings.limits),
-            Absent(ledger, WaitingRooms(client), page=2),
-            Silent(ledger, page=2),
-            lease=0,
-            unpublished_after=NEVER,
-            unfinished_after=NEVER,
-            stalled_after=NEVER,
-        ),
-    )
-
-
-@pytest.fixture
-def place(database: str, redis_url: str) -> Iterator[Place]:
-    place = make(database, redis_url)
-    place.patient.go()  # leaves its marker
-    place.lose_messages()
-    yield place
-    assert_books_balance(place.ledger)
-    place.ledger.close()
-    place.client.close()
+from workers.stream import key
 
 
 def test_a_run_that_was_never_published_is_published(place: Place) -> None:
@@ -211,35 +123,6 @@ def test_a_first_start_takes_nothing_for_lost(database: str, redis_url: str) -> 
     place.ledger.close()
 
 
-def test_a_run_whose_message_was_lost_is_sent_again_once_the_queue_was_drained_past_it(place: Place) -> None:
-    run = place.publish()
-    place.lose_messages()
-    place.impatient.go()
-    assert place.sent() == []  # nobody has drained the queue: the message may still lie in it
-    place.drain()
-    later = place.publish("chat: three")
-    place.impatient.go()
-    assert (run, 0, 2) in place.sent()
-    assert run_row(place.ledger, run).epoch == 2
-    assert run_row(place.ledger, later).epoch == 1
-
-
-def test_what_was_written_down_a_moment_ago_may_still_be_sent(place: Place) -> None:
-    run = place.publish()
-    place.drain()
-    place.patient.go()
-    assert run_row(place.ledger, run).epoch == 1
-
-
-def test_the_queue_is_sounded_while_a_run_is_open(place: Place) -> None:
-    place.patient.go()
-    assert place.client.llen(STEPS) == 0
-    accept(place.ledger)
-    place.patient.go()
-    place.patient.go()
-    assert place.client.llen(STEPS) == 1
-
-
 def test_two_schedulers_at_once_send_everything_once(place: Place, database: str, redis_url: str) -> None:
     lost = [accept(place.ledger) for _ in range(5)]
     for _ in range(5):
@@ -301,176 +184,6 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_coming_back(place: Place)
     assert run_row(place.ledger, broken).epoch == 1  # for whoever can read it
 
 
-def wait(place: Place, run: uuid.UUID, epoch: int = 1) -> Waiter:
-    """The first step was refused for capacity: the ledger knows that it waits; no room knows it yet."""
-    assert attempts.wait(place.ledger, run, 0, epoch, {})
-    return Waiter(run, 0, epoch)
-
-
-def enter(place: Place, waiter: Waiter) -> None:
-    WaitingRooms(place.client).enter(waiter, {"task": STEP}, {"sim": NEVER_MS})
-
-
-def test_a_step_that_waits_in_a_room_is_left_there(place: Place) -> None:
-    run = place.publish()
-    enter(place, wait(place, run))
-    for _ in range(3):
-        place.drain()
-        place.impatient.go()
-    assert place.sent() == []
-    assert run_row(place.ledger, run).epoch == 1
-
-
-def test_a_step_that_no_room_knows_is_sent_again_once_the_queue_was_drained_past_it(place: Place) -> None:
-    run = place.publish()
-    wait(place, run)
-    scheduler = place.impatient
-    place.drain()
-    scheduler.go()  # finds it missing
-    assert place.sent() == []  # its message may be on its way, behind what was drained
-    place.drain()
-    scheduler.go()
-    assert place.sent() == [(run, 0, 2)]
-    row = run_row(place.ledger, run)
-    assert (row.epoch, row.published_epoch) == (2, 2)
-
-
-def test_while_nobody_drains_the_queue_no_waiter_is_lost(place: Place) -> None:
-    run = place.publish()
-    wait(place, run)
-    scheduler = place.impatient
-    for _ in range(3):
-        scheduler.go()
-    assert run_row(place.ledger, run).epoch == 1
-
-
-def test_a_waiter_that_was_called_a_moment_ago_is_given_its_time(place: Place) -> None:
-    run = place.publish()
-    wait(place, run)
-    for _ in range(3):
-        place.drain()
-        place.patient.go()
-    assert run_row(place.ledger, run).epoch == 1
-
-
-def test_a_waiter_that_came_back_to_a_room_is_not_lost(place: Place) -> None:
-    """It was called, found no room and waits again: since when it is missing begins anew, too."""
-    run = place.publish()
-    waiter = wait(place, run)
-    scheduler = place.impatient
-    scheduler.go()
-    enter(place, waiter)
-    place.drain()
-    scheduler.go()
-    WaitingRooms(place.client).call(["sim"])
-    scheduler.go()
-    assert place.sent() == []
-    assert run_row(place.ledger, run).epoch == 1
-
-
-def test_two_lost_waiters_of_one_run_bring_it_back_once(place: Place) -> None:
-    run = place.publish("chat: one AND chat: two")
-    assert [attempts.wait(place.ledger, run, idx, 1, {}) for idx in range(2)] == [True, True]
-    scheduler = place.impatient
-    scheduler.go()
-    place.drain()
-    scheduler.go()
-    assert sorted(place.sent()) == [(run, 0, 2), (run, 1, 2)]
-
-
-def test_a_waiter_is_lost_once_for_each_epoch(place: Place) -> None:
-    """Sent again, it is waited for like a new one, and then missed like a new one."""
-    run = place.publish()
-    wait(place, run)
-    scheduler = place.impatient
-    scheduler.go()
-    place.drain()
-    scheduler.go()
-    scheduler.go()
-    assert place.sent() == [(run, 0, 2)]
-    place.drain()
-    scheduler.go()
-    assert place.sent() == [(run, 0, 3)]
-
-
-def test_rooms_that_were_lost_with_redis_bring_their_steps_back_by_the_marker(place: Place) -> None:
-    run = place.publish()
-    enter(place, wait(place, run))
-    place.client.flushdb()
-    place.impatient.go()
-    assert place.sent() == [(run, 0, 3)]  # outdated, then published
-
-
-def test_a_waiter_of_a_cancelled_run_is_nobody_s_loss(place: Place) -> None:
-    run = place.publish()
-    wait(place, run)
-    runs.request_cancel(place.ledger, run)
-    scheduler = place.impatient
-    for _ in range(2):
-        scheduler.go()
-        place.drain()
-    scheduler.go()
-    assert place.sent() == []
-    assert run_row(place.ledger, run).status == RunStatus.CANCELLED
-
-
-def test_a_message_that_was_lost_beside_a_step_that_waits_is_sent_again(place: Place) -> None:
-    run = place.publish("chat: one AND chat: two THEN chat: three")
-    enter(place, wait(place, run))
-    place.drain()
-    place.impatient.go()
-    assert sorted(place.sent()) == [(run, 0, 2), (run, 1, 2)]
-
-
-def test_a_message_that_was_lost_beside_a_call_is_sent_again(place: Place) -> None:
-    run = place.publish("chat: one AND chat: two THEN chat: three")
-    attempts.open_attempt(place.ledger, claim(run, 0))
-    place.drain()
-    place.impatient.go()
-    assert sorted(place.sent()) == [(run, 0, 2), (run, 1, 2)]
-
-
-def test_a_step_whose_turn_has_not_come_is_nobody_s_loss(place: Place) -> None:
-    run = place.publish("chat: one AND chat: two THEN chat: three")
-    attempts.open_attempt(place.ledger, claim(run, 0))
-    enter(place, Waiter(run, 1, 1))
-    assert attempts.wait(place.ledger, run, 1, 1, {})
-    for _ in range(3):
-        place.drain()
-        place.impatient.go()
-    assert place.sent() == []
-    assert run_row(place.ledger, run).epoch == 1
-
-
-def test_lost_waiters_are_found_behind_many_that_are_not(place: Place) -> None:
-    """Pages hold two of them; a look takes several pages, and the next one goes on from there."""
-    waiting = [place.publish("chat: one AND chat: two AND chat: three") for _ in range(9)]
-    for run in waiting:
-        for idx in range(3):
-            assert attempts.wait(place.ledger, run, idx, 1, {})
-            enter(place, Waiter(run, idx, 1))
-    lost = place.publish()
-    wait(place, lost)
-    scheduler = place.impatient
-    for _ in range(6):
-        place.drain()
-        scheduler.go()
-    assert {sent[0] for sent in place.sent()} <= {lost}
-    assert run_row(place.ledger, lost).epoch > 1
-    assert {run_row(place.ledger, run).epoch for run in waiting} == {1}
-
-
-def test_a_sounding_that_was_lost_is_followed_by_another(place: Place) -> None:
-    run = place.publish()
-    place.patient.go()
-    place.lose_messages()
-    with place.ledger.engine.connect() as connection:
-        connection.exec_driver_sql("update marks set set_at = set_at - interval '6 seconds' where name = 'sounded'")
-    place.patient.go()
-    assert place.client.llen(STEPS) == 1
-    assert run_row(place.ledger, run).epoch == 1
-
-
 def test_a_call_that_lay_in_the_queue_of_an_emptied_redis_is_given_up_at_no_cost(place: Place) -> None:
     run = place.publish("chat: one")
     attempts.open_attempt(place.ledger, claim(run, owner=None, lease=60))
@@ -505,28 +218,53 @@ def test_a_scan_in_whose_middle_postgres_goes_away_forgets_nobody(place: Place, 
         assert (run, 0, row.epoch) in place.sent()
 
 
-def test_a_run_that_moved_on_since_it_was_found_lost_is_left_alone(place: Place) -> None:
-    """Found by one scheduler that was then frozen, brought back by another: the first one does nothing more."""
-    run = place.publish()
+def hand_over(place: Place, run: uuid.UUID) -> None:
+    """The first step's call was admitted for whoever takes the provider's queue."""
+    attempts.open_attempt(place.ledger, claim(run, owner=None, lease=60))
+
+
+def test_a_call_that_was_handed_over_and_lost_is_given_up_at_no_cost_once_its_queue_was_drained(place: Place) -> None:
+    run = place.publish("chat: one")
+    hand_over(place, run)
     place.lose_messages()
-    place.drain()
-    (found,) = runs.stalled(place.ledger, Page(), patience=0, limit=10)
+    place.impatient.go()
+    assert place.client.llen("provider.sim") == 1  # a sounding
+    assert place.sent() == []
+    place.drain("sim")
+    place.patient.go()
+    assert place.sent() == []  # who has taken it may not have claimed it yet
     place.impatient.go()
     assert place.sent() == [(run, 0, 2)]
-    assert runs.renew_epochs(place.ledger, dict([found])) == {}
+    error = one(place.ledger, "select error ->> 'message' as said from attempts where run_id = %s", run)
+    assert (error.said, run_row(place.ledger, run).cost_nanousd) == ("its message was lost", 0)
 
 
-def test_a_loss_of_long_ago_is_found_behind_many_that_wait(place: Place) -> None:
-    """Only a page of two is looked at in each pass, and then the next one."""
-    waiting = [place.publish() for _ in range(9)]
-    for run in waiting:
-        enter(place, wait(place, run))
-    lost = place.publish()
-    with place.ledger.engine.connect() as connection:
-        connection.exec_driver_sql("update runs set touched_at = touched_at - interval '1 hour'")
-    scheduler = place.impatient
-    for _ in range(5):
-        place.drain()
-        scheduler.go()
-    assert run_row(place.ledger, lost).epoch > 1
-    assert {run_row(place.ledger, run).epoch for run in waiting} == {1}
+def test_a_call_that_was_handed_over_after_the_sounding_may_still_lie_in_its_queue(place: Place) -> None:
+    run = place.publish("chat: one")
+    place.drain("sim")
+    hand_over(place, run)
+    place.lose_messages()
+    place.impatient.go()
+    assert place.sent() == []
+
+
+def test_a_call_that_was_taken_is_its_taker_s(place: Place) -> None:
+    run = place.publish("chat: one")
+    attempts.open_attempt(place.ledger, made := claim(run, owner=None, lease=60))
+    assert attempts.take(place.ledger, made.attempt, uuid.uuid4(), 60) is not None
+    place.lose_messages()
+    place.drain("sim")
+    place.impatient.go()
+    assert place.sent() == []
+    assert place.client.llen("provider.sim") == 0
+
+
+def test_a_call_that_nobody_took_in_time_says_so(place: Place) -> None:
+    run = place.publish("chat: one")
+    attempts.open_attempt(place.ledger, claim(run, owner=None, lease=-1))
+    place.lose_messages()
+    place.patient.go()
+    assert place.sent() == [(run, 0, 2)]
+    error = one(place.ledger, "select error from attempts where run_id = %s", run).error
+    assert (error["type"], error["message"]) == ("untaken", "no worker took the call from the queue of sim")
+    assert one(place.ledger, "select count(*) as n from entries").n == 0

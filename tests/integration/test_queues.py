@@ -1,0 +1,72 @@
+"""Workers that call some providers only: calls are handed over by queues, which may be emptied or taken by nobody."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.runs import assert_books_balance
+from tests.processes import Processes
+from tests.world import Sim, World, world
+from workers.app import STEPS, provider_queue
+
+QUICK = "[worker]\nlease = 3\n[routing]\nhealth_check_interval = 600\n"
+NEAR, FAR = provider_queue("near"), provider_queue("far")
+
+
+@pytest.fixture
+def place(processes: Processes, database: str, redis_url: str, tmp_path: Path) -> Iterator[World]:
+    sims = (Sim("near", options={"priority": 1}), Sim("far", ("sim-instant+ttft=1",), options={"priority": 2}))
+    with world(processes, tmp_path, database, redis_url, *sims, extra=QUICK) as made:
+        made.start_scheduler()
+        made.start_worker("steps", queues=(STEPS, FAR))
+        yield made
+        assert_books_balance(made.ledger)
+
+
+def tries(place: World, run: uuid.UUID) -> list[tuple[str, str, str | None]]:
+    sql = "select provider, status, error ->> 'type' as error from attempts where run_id = %s order by id"
+    return [(row.provider, row.status, row.error) for row in place.all(sql, run)]
+
+
+def handed_over(place: World, count: int) -> None:
+    place.until(lambda: place.redis.llen(NEAR) == count)
+
+
+def test_a_call_whose_message_was_lost_is_missed_once_the_queue_was_drained_past_it(place: World) -> None:
+    runs = [place.submit(place.plan("chat@near: one THEN chat@far: two")) for _ in range(3)]
+    handed_over(place, 3)
+    place.redis.delete(NEAR)
+    place.start_worker("near", queues=(NEAR,))
+    assert [place.finished(run).status for run in runs] == ["succeeded"] * 3
+    for run in runs:
+        assert tries(place, run)[0] == ("near", "abandoned", "abandoned")
+        assert set(tries(place, run)[1:]) == {("near", "succeeded", None), ("far", "succeeded", None)}
+    assert place.all("select 1 from entries where amount_nanousd = 0") == []
+
+
+def test_calls_that_lie_in_a_queue_are_not_lost_while_its_worker_starts_again(place: World) -> None:
+    near = place.start_worker("near", queues=(NEAR,))
+    near.kill("SIGKILL")
+    runs = [place.submit(place.plan("chat@near: one")) for _ in range(3)]
+    handed_over(place, 3)
+    near.restart()
+    assert [place.finished(run).status for run in runs] == ["succeeded"] * 3
+    assert [call["name"] for call in place.sim_get("calls")] == ["near"] * 3
+
+
+def test_calls_that_nobody_takes_are_made_elsewhere_or_wait_and_say_why(place: World) -> None:
+    plan = place.plan("chat: one")
+    free, pinned = place.submit(plan, providers=["near", "far"]), place.submit(place.plan("chat@near: two"))
+    handed_over(place, 2)
+    expired = "update attempts set lease_until = now() - interval '1 second' where owner is null returning id"
+    assert len(place.all(expired)) == 2
+    assert place.finished(free).status == "succeeded"
+    assert tries(place, free) == [("near", "abandoned", "untaken"), ("far", "succeeded", None)]
+    place.until(lambda: "step.waiting" in dict(place.events(pinned)))
+    assert dict(place.events(pinned))["step.waiting"]["reason"] == "no worker took the call from the queue of near"
+    place.start_worker("near", queues=(NEAR,))
+    assert place.finished(pinned).status == "succeeded"
+    assert tries(place, pinned) == [("near", "abandoned", "untaken"), ("near", "succeeded", None)]
+    assert place.one("select 1 from entries where provider = 'near' having count(*) <> 1") is None

@@ -1,0 +1,36 @@
+"""Providers whose queues nobody serves are left out for a while, all their models at once."""
+
+from routing.failover import Failure, GoOn
+from tests.fakes.offers import model, provider
+from workers.untaken import Untaken, is_untaken, spare
+
+KNOWN = {one.id: one for one in (provider("gpu", model("small"), model("large")), provider("cloud"))}
+NOW_MS = 1_000_000
+
+
+def untaken(ago_s: float, by: str = "gpu") -> Failure:
+    return Failure(by, "small", Untaken("nobody", failed_at_ms=NOW_MS - round(ago_s * 1_000)).as_value())
+
+
+def test_the_provider_is_left_out_with_all_its_models_and_asked_again_after_a_pause() -> None:
+    way = spare(GoOn({}, 0), [untaken(0)], KNOWN, NOW_MS)
+    assert way.excluded == {"gpu/small": "nobody", "gpu/large": "nobody"}
+    assert way.again_at_ms == NOW_MS + 2_000
+    assert spare(GoOn({}, 0), [untaken(2)], KNOWN, NOW_MS) == GoOn({}, 0)
+
+
+def test_the_pause_grows_with_every_call_that_nobody_took_and_not_beyond_a_minute() -> None:
+    for times, pause_s in ((2, 4), (4, 16), (9, 60)):
+        assert spare(GoOn({}, 0), [untaken(0)] * times, KNOWN, NOW_MS).again_at_ms == NOW_MS + pause_s * 1_000
+
+
+def test_what_was_left_out_before_stays_so_and_whoever_comes_first_is_waited_for() -> None:
+    way = spare(GoOn({"cloud/small": "it failed"}, 7, NOW_MS + 500), [untaken(0)], KNOWN, NOW_MS)
+    assert set(way.excluded) == {"cloud/small", "gpu/small", "gpu/large"}
+    assert (way.context_above, way.again_at_ms) == (7, NOW_MS + 500)
+
+
+def test_a_provider_that_is_no_more_is_not_looked_for() -> None:
+    gone = untaken(0, by="gone")
+    assert is_untaken(gone)
+    assert spare(GoOn({}, 0), [gone], KNOWN, NOW_MS) == GoOn({}, 0)
