@@ -1,6 +1,7 @@
-"""Metrics for Prometheus: what was asked of this process, and how many runs are open. Workers have their own."""
+"""Metrics for Prometheus: what was asked of this process, how many runs are open, what of the budgets is left."""
 
 import time
+from contextlib import suppress
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -9,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import CallerDep
 from api.deps import HouseDep
+from api.usage import budgets_above
+from goblin.errors import Unavailable
 from ledger import views
 from ledger.states import RunStatus
 
@@ -28,6 +31,9 @@ class Metrics:
             "goblin_http_answer_seconds", "Time to the first byte of an answer", ["path"], registry=self.registry
         )
         self.runs = Gauge("goblin_runs", "Runs that have not ended", ["status"], registry=self.registry)
+        self.budgets = Gauge(
+            "goblin_budget_usd", "A budget in its window", ["budget", "amount"], registry=self.registry
+        )
 
 
 class Counted:
@@ -55,10 +61,15 @@ class Counted:
 
 
 @router.get("/metrics", response_class=Response, summary="For Prometheus")
-def metrics(request: Request, house: HouseDep, _: CallerDep) -> Response:
+def metrics(request: Request, house: HouseDep, caller: CallerDep) -> Response:
     known: Metrics = request.app.state.metrics
     counts = views.open_runs(house.ledger)
     for status in RunStatus:
         if not status.is_final:
             known.runs.labels(status).set(counts.get(status, 0))
+    known.budgets.clear()
+    with suppress(Unavailable):  # then nobody knows
+        for one in budgets_above(house, caller):
+            for amount, usd in (("limit", one.limit_usd), ("spent", one.spent_usd), ("held", one.held_usd)):
+                known.budgets.labels(one.name, amount).set(float(usd))
     return Response(generate_latest(known.registry), media_type=CONTENT_TYPE_LATEST)

@@ -80,8 +80,13 @@ def get_usage(
 @router.get("/v1/budgets", summary="What is left of each budget")
 def get_budgets(house: HouseDep, caller: CallerDep) -> Budgets:
     """The budgets of the whole installation and of its providers, in hours and days of UTC, and that of the key."""
+    return Budgets(data=budgets_above(house, caller))
+
+
+def budgets_above(house: House, caller: Caller) -> list[BudgetOut]:
+    """Raises Unavailable while Redis is away or its counters are being rebuilt."""
     counted = {state.name: state for state in _counted(house)}
-    return Budgets(data=[_budget(one, counted.get(one.name)) for one in _above(house, caller)])
+    return [_budget(one, counted.get(one.name)) for one in _above(house, caller)]
 
 
 def _counted(house: House) -> list[State]:
@@ -113,7 +118,7 @@ def _budget(one: Budget, state: State | None) -> BudgetOut:
     window_s = one.window_ms // 1000
     now = int(clock.now().timestamp())
     return BudgetOut(
-        name="key" if one.name.startswith("key:") else one.name,
+        name=budget.known_as(one.name),
         limit_usd=to_usd(one.limit),
         spent_usd=to_usd(spent),
         held_usd=to_usd(held),

@@ -48,6 +48,8 @@ class LiveTree:
             node = tree.add(Text("side by side", style="dim")) if len(stage) > 1 else tree
             for step in stage:
                 self._add(node, step)
+        for alert in self._progress.alerts:
+            tree.add(Text(alert, style="yellow"))
         return tree
 
     def _headline(self) -> Text:

@@ -29,6 +29,10 @@ class PlainLines:
 
     def hear(self, event: Event) -> None:
         """An event that the progress has taken in already."""
+        if event.type == "budget.alert":
+            for unfinished in list(self._unfinished):
+                self._end_line(unfinished)
+            self._out(f"== {self._progress.alerts[-1]}\n")
         step = self._progress.steps.get(event.data.get("step", ""))
         if step is None:
             return

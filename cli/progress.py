@@ -43,6 +43,7 @@ class StepProgress:
 class Progress:
     steps: dict[str, StepProgress]
     outcome: str | None = None
+    alerts: list[str] = field(default_factory=list)  # of budgets
     _lost: dict[str, int] = field(default_factory=dict)  # nano-dollars of attempts that were withdrawn
 
     @classmethod
@@ -75,6 +76,8 @@ class Progress:
     def apply(self, event: Event, now: float) -> None:
         if event.type == "run.finished":
             self.outcome = event.data["outcome"]
+        if event.type == "budget.alert":
+            self.alerts.append(f"four fifths of the budget {event.data['budget']} are spent")
         step = self.steps.get(event.data.get("step", ""))
         if step is None:
             return

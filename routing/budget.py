@@ -107,5 +107,12 @@ def read(name: str, text: str) -> State:
     return State(plain, None if limit < 0 else limit, spent, held, int(start) + window // 1000 if start else None)
 
 
+def known_as(counter: str) -> str:
+    """What people call the budget of a counter: whose it is they know where it is said."""
+    name = counter.partition("@")[0]
+    kind, _, whose = name.partition(":")
+    return kind if whose and kind in {"run", "batch", "key"} else name
+
+
 def names_at(budgets: Iterable[Budget], moment_ms: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.at(moment_ms) for one in budgets))

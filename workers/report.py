@@ -8,6 +8,7 @@ from goblin.money import to_usd
 from ledger.attempts import Closed, Ending
 from ledger.states import StepStatus
 from providers.message import Usage
+from routing.budget import known_as
 from workers.conclude import last_word
 from workers.stream import StepFeed
 
@@ -24,7 +25,7 @@ def report(
 ) -> None:
     """`alerts` are the budgets that have just passed 80 %."""
     for name in alerts:
-        feed.tell("budget.alert", budget=name)
+        feed.tell("budget.alert", budget=known_as(name))
     if ending.step is StepStatus.PENDING:
         if not ending.output:  # else whoever comes next may go on with it, or takes it back
             feed.say("step.reset", reason=(ending.error or {}).get("message"))

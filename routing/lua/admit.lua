@@ -67,10 +67,11 @@ local function budgets_above(one)
 end
 
 -- "too_dear": more than the whole budget; "budget": what is spent leaves no room; "held": room may come back when other
--- calls settle for less. The gravest counts.
-local GRAVITY = {held = 1, budget = 2, too_dear = 3}
+-- calls settle for less. The gravest counts, and of budgets that are spent one that never begins anew: no window that ends
+-- helps a call that it stands above.
+local GRAVITY = {held = 1, budget = 2, too_dear = 4}
 local function money_refusal(one)
-  local reason, short = nil, nil
+  local reason, short, gravity = nil, nil, 0
   if one.amount == 0 then return nil end
   for place = 1, #one.above do
     -- subtracted, because a sum past 2^53 would be rounded
@@ -83,7 +84,8 @@ local function money_refusal(one)
     elseif one.amount > left - budget.held then
       worse = "held"
     end
-    if worse and (not reason or GRAVITY[worse] > GRAVITY[reason]) then reason, short = worse, budget end
+    local weight = worse and GRAVITY[worse] + (worse == "budget" and budget.ends == 0 and 1 or 0) or 0
+    if weight > gravity then reason, short, gravity = worse, budget, weight end
   end
   if not reason then return nil end
   -- what is held may come back at any moment, also from a call whose worker is gone

@@ -43,6 +43,17 @@ CASES: dict[str, list[Do]] = {
         admit(["refused", "too_dear", -1, "run:1 1000 100 0"], "b", place(amount=1001), budgets=BOTH),
         admit(admitted(), "b", place(amount=150), budgets=BOTH),
     ],
+    "of two budgets that are spent the one that never begins anew is named": [
+        admit(admitted(), "a", budgets=BOTH),
+        Do("settle", end("a", 100), ["settled"]),
+        admit(admitted(), "b", budgets=[["all/hour", 250, HOUR, 0], ["key:1", 150, 0, 0]]),
+        Do("settle", end("b", 100), ["settled", f"all/hour@{AT}"]),
+        admit(
+            ["refused", "budget", -1, "key:1 150 100 0"],
+            "c",
+            budgets=[["all/hour", 250, HOUR, 0], ["key:1", 150, 0, 0]],
+        ),
+    ],
     "an hour pays for what it admitted, the next has its own money": [
         admit(admitted(), "a", budgets=BOTH),
         Do("settle", end("a", 200), ["settled", f"all/hour@{AT}"]),

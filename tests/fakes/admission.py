@@ -78,7 +78,8 @@ class Twin:
             if amount > limit:
                 return ["too_dear", -1, what]
             if known.spent + amount > limit:
-                found = found if found and found[0] == "budget" else ["budget", wait, what]
+                is_graver = found is None or found[0] == "held" or (wait == -1 and found[1] != -1)
+                found = ["budget", wait, what] if is_graver else found
             elif found is None and known.spent + known.held + amount > limit:
                 found = ["held", -1, what]
         return found

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from goblin.money import from_usd, to_usd
-from providers.tokens import estimate
+from providers.tokens import Tally
 from tests.processes import Processes
 from tests.world import CHEAP, Sim, World, world
 
@@ -18,6 +18,7 @@ SIMS = (
     Sim("rpm", options={"rpm": 30}),
     Sim("dear", ("sim-instant+tokens=50",), options={"budget_daily": 0.001}),
     Sim("dearest", options={"budget_daily": 0.000001}),
+    Sim("narrow", options={"tpm": 50}),
     Sim("overrunning", ("sim-instant+tokens=400+speed=100+overrun",)),
     Sim("chatty", ("sim-instant+tokens=95+per=1",)),
     Sim("flaky", ("sim-instant+flaky=1",)),
@@ -68,6 +69,8 @@ def test_a_budget_is_not_passed_by_calls_made_at_once(place: World) -> None:
     errors = {row.error["type"] for row in place.all("select error from steps where status = 'failed'")}
     assert errors == {"budget_exhausted"}
     assert place.sim_get("invoice")["names"]["dear"]["nanousd"] <= 1_000_000
+    told = [data["budget"] for run in made for kind, data in place.events(run) if kind == "budget.alert"]
+    assert told == ["provider:dear/day"]
 
 
 def test_nobody_waits_for_a_budget_that_is_too_small_for_the_call_even_when_it_begins_anew(place: World) -> None:
@@ -77,6 +80,14 @@ def test_nobody_waits_for_a_budget_that_is_too_small_for_the_call_even_when_it_b
     assert row is not None
     assert row.error["type"] == "budget_exhausted"
     assert "is larger than the whole budget provider:dearest/day of 0.000001 USD" in row.error["message"]
+
+
+def test_nobody_waits_for_more_tokens_than_a_provider_takes_in_a_minute(place: World) -> None:
+    run = place.submit(place.plan("chat@narrow: hello"), on_budget="wait")
+    assert place.finished(run).status == "failed"
+    row = place.one("select error from steps where run_id = %s", run)
+    assert row is not None
+    assert (row.error["type"], row.error["message"]) == ("no_candidate", "more tokens than narrow takes in a minute")
 
 
 def test_a_run_has_a_budget_of_its_own(place: World) -> None:
@@ -117,9 +128,9 @@ def test_what_the_pieces_cost_is_what_the_whole_answer_is_estimated_at(place: Wo
     assert place.finished(run).status == "succeeded"
     pieces = [data for kind, data in place.events(run) if kind == "delta"]
     text = "".join(piece["text"] for piece in pieces)
-    assert sum(piece["tokens"] for piece in pieces) == estimate(text)
+    assert sum(piece["tokens"] for piece in pieces) == Tally().add(text)
     price = from_usd(str(CHEAP["output_usd_mtok"])) // 1_000_000
-    assert sum(from_usd(piece["cost"]) for piece in pieces) == pytest.approx(price * estimate(text), abs=1)
+    assert sum(from_usd(piece["cost"]) for piece in pieces) == pytest.approx(price * Tally().add(text), abs=1)
 
 
 def test_one_failure_is_asked_again_and_nothing_is_held_at_the_end(place: World) -> None:

@@ -80,6 +80,15 @@ def test_budgets_show_what_is_spent_and_what_is_held(api: Any, count: Callable[[
     assert hour["resets_at"] <= day["resets_at"]
 
 
+def test_budgets_are_metrics_while_somebody_counts(api: Any, count: Callable[[], None]) -> None:
+    assert "goblin_budget_usd{" not in api.client.get("/metrics").text
+    spend(api)
+    count()
+    lines = api.client.get("/metrics").text.splitlines()
+    assert 'goblin_budget_usd{amount="limit",budget="all/hour"} 10.0' in lines
+    assert 'goblin_budget_usd{amount="spent",budget="all/day"} 4e-06' in lines
+
+
 def test_budgets_are_not_made_up_while_nobody_counts(api: Any) -> None:
     answer = api.client.get("/v1/budgets")
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")

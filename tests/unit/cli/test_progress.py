@@ -111,3 +111,13 @@ def test_a_withdrawal_is_told_with_its_reason() -> None:
         "== step1 chat: withdrawn: openai/m: cut",
         "== step1 chat: groq/m, attempt 2: talk",
     ]
+
+
+def test_a_budget_that_is_nearly_spent_is_told_on_a_line_of_its_own() -> None:
+    progress = Progress.of_run(run_of(("step1", [])))
+    alert = Event("1-4", "budget.alert", {"budget": "all/hour"})
+    assert told(progress, started("step1"), delta("step1", "half"), alert, finished("step1")).splitlines()[1:] == [
+        "half",
+        "== four fifths of the budget all/hour are spent",
+        "== step1 chat: succeeded",
+    ]
