@@ -11,6 +11,7 @@ from goblin.errors import NotFound
 from goblin.settings import TaskClass
 from providers.name import nearest
 from providers.price import Price
+from providers.tokens import UNKNOWN
 from providers.wire.complaint import Rule
 
 INDEX = "vectorize"  # the dialect of those who keep vectors
@@ -50,6 +51,7 @@ class Model:
     reasoning: bool = False
     price: Price | None = None
     quirks: Mapping[str, Any] = field(default_factory=dict)
+    counts: float = UNKNOWN  # input tokens for each that is estimated, as far as its source or prudence says
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from providers import price
 from providers.name import nearest
 from providers.provider import VECTORS, Deadlines, Model, Prior, Provider
 from providers.row import PLACEHOLDER, DialectName, ModelRow, Row, rows
+from providers.tokens import UNKNOWN
 from providers.wire.spoken import NEEDS, SPOKEN, TOOLLESS
 
 __all__ = ["Deadlines", "Model", "Prior", "Provider", "Registry", "load"]
@@ -278,6 +279,7 @@ def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> 
         "prefill": model.prefill,
         "tools": model.tools,
     }
+    counts = model.counts or row.counts
     return Model(
         id=model.id,
         context=said.max_tokens or model.context,
@@ -286,6 +288,7 @@ def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> 
         reasoning=model.reasoning,
         price=price.find(row, model.id, said, now),
         quirks={key: value for key, value in quirks.items() if value is not None},
+        counts=counts.share if counts is not None else UNKNOWN,
     )
 
 

@@ -63,6 +63,13 @@ class ErrorRow(Part):
         )
 
 
+class CountsRow(Part):
+    """How its vocabulary counts, beside an estimate that is upper for OpenAI's."""
+
+    share: float = Field(ge=1, le=4, description="its tokens for each that is estimated, at most")
+    source: str = Field(description="who says so")
+
+
 class ModelRow(Part):
     """Tokens, USD (or CNY) per million tokens. Only models of kind chat become candidates."""
 
@@ -77,6 +84,7 @@ class ModelRow(Part):
     temperature: bool = True
     prefill: bool | None = Field(None, description="as the provider says when absent")
     tools: bool | None = Field(None, description="as the provider says when absent")
+    counts: CountsRow | None = Field(None, description="as the provider says when absent")
     max_tokens_field: str | None = None
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
@@ -143,6 +151,7 @@ class Row(Part):
     temperature: bool = True
     prefill: bool = Field(False, description="goes on with the words of an assistant that end a conversation")
     tools: bool = Field(True, description="may be offered tools, as far as its dialect has a word for them")
+    counts: CountsRow | None = None
     idempotency_header: str | None = None
     version: str | None = None
     headers: Mapping[str, str] = {}

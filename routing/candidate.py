@@ -50,7 +50,7 @@ class Candidate(NamedTuple):
     provider: Provider
     model: Model
     price: Price
-    counted: float = 1.0  # its input tokens for each that is estimated, as far as that was seen
+    counted: float = 1.0  # its input tokens for each that is estimated: as was seen, else as the catalog says
 
     @property
     def name(self) -> str:
@@ -61,8 +61,12 @@ class Candidate(NamedTuple):
         return worst_case(self.price, self.input_tokens(need), self.output_limit(need))
 
     def input_tokens(self, need: Need) -> int:
-        """The estimate of the need, corrected by what this candidate was seen to count."""
-        return need.input_tokens if self.counted == 1 else math.ceil(need.input_tokens * self.counted)
+        """The estimate of the need, as this candidate counts."""
+        return self.counting(need.input_tokens)
+
+    def counting(self, tokens: int) -> int:
+        """So many estimated input tokens, as it counts them."""
+        return tokens if self.counted == 1 else math.ceil(round(tokens * self.counted, 6))
 
     def output_limit(self, need: Need) -> int:
         """Tokens that the answer may have: what is wanted, within what the model can."""
@@ -84,7 +88,7 @@ def eligible(offers: Iterable[tuple[Provider, Model]], need: Need) -> tuple[list
             continue
         reason = _against(provider, model, need)
         if reason is None and model.price is not None:
-            candidates.append(Candidate(provider, model, model.price))
+            candidates.append(Candidate(provider, model, model.price, model.counts))
         else:
             refusals[f"{provider.id}/{model.id}"] = reason or "its price is not known: set one in goblin.toml"
     return candidates, refusals

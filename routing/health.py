@@ -61,11 +61,14 @@ class Snapshot:
         return known.habit if known else Habit()
 
     def counted(self, candidate: Candidate) -> Candidate:
-        """The candidate, counting input as it was seen to, where that is more than is estimated."""
+        """The candidate, counting input as it was seen to: the catalog's word was for the time before.
+
+        Never less than is estimated: that is the most for any text, and what was seen is the share of those that came.
+        """
         known = self.candidates.get(candidate.name)
-        if known is None or known.counted is None or known.counted <= 1:
+        if known is None or known.counted is None:
             return candidate
-        return candidate._replace(counted=min(known.counted, MOST_COUNTED))
+        return candidate._replace(counted=min(max(known.counted, 1.0), MOST_COUNTED))
 
     def resting(self, now: float) -> dict[str, str]:
         """Providers and candidates to leave alone at `now` (Unix seconds), with the reason."""

@@ -78,7 +78,8 @@ class Call:
         self._number = number
         self._feed = StepFeed(runtime.feed, question.run, question.step.id)
         self._begun = question.begun if candidate.provider.continues(candidate.model) else ""
-        self._spoken = Spoken(candidate.price, question.input_tokens + estimate(self._begun))
+        self._asked = question.input_tokens + estimate(self._begun)  # tokens, as estimated for anybody
+        self._spoken = Spoken(candidate.price, candidate.counting(self._asked))
         self._control = Control()
         self._limits = self._patience()
         self._ttft: float | None = None
@@ -148,8 +149,8 @@ class Call:
             reasoning=self._reasons(),
             idempotency_key=f"{self._question.run.hex}-{self._question.step.idx}-{self._number}",
             tools=self._question.tools,
-        )
             temperature=self._question.temperature,
+        )
         provider = replace(self._candidate.provider, deadlines=self._limits)
         if self._question.ends_at is not None:
             self._control.end_at(self._question.ends_at, DeadlinePassed("the step's time was over before its answer"))
@@ -298,7 +299,7 @@ class Call:
         speed = self._spoken.usage.output / talking if talking > 0 and self._ttft is not None else None
         silence = self._control.silence_s if self._ttft is not None else None
         reported = self._spoken.reported
-        counted = share_counted(reported.input, self._spoken.input_tokens) if reported is not None else None
+        counted = share_counted(reported.input, self._asked) if reported is not None else None
         return success(self._candidate, self._ttft, speed, silence, counted)
 
     def _waited(self, error: GoblinError) -> Habit:

@@ -100,7 +100,11 @@ class Embedding:
     @property
     def bill(self) -> Bill:
         usage = self.found.usage if self.found is not None else None
-        return Bill(self._candidate.price, usage or Usage(input=self._wish.tokens), is_measured=usage is not None)
+        return Bill(
+            self._candidate.price,
+            usage or Usage(input=self._candidate.counting(self._wish.tokens)),
+            is_measured=usage is not None,
+        )
 
     def end_at(self, moment: float) -> None:
         """When the step's time is over (time.monotonic)."""

@@ -64,7 +64,7 @@ class Runtime:
         """The candidate that another worker chose. Raises NotFound when this one's configuration does not know it."""
         known = self.offers.registry.get(provider)
         offer = known.embedder(model) or known.model(model)
-        return Candidate(known, offer, offer.price or FREE)
+        return Candidate(known, offer, offer.price or FREE, offer.counts)
 
     def context(self, provider: str, model: str) -> int | None:
         """The window (tokens) of a candidate that may not be on offer any more."""

@@ -12,6 +12,7 @@ from goblin.settings import load as load_settings
 from providers.provider import Deadlines
 from providers.registry import Registry, load
 from providers.row import parse
+from providers.tokens import UNKNOWN
 
 ORIGIN = """
 [providers.openai]
@@ -180,6 +181,17 @@ def test_nobody_goes_on_with_half_an_answer_unless_it_is_said(tmp_path: Path) ->
     assert not any(provider.continues(model) for provider, model in shipped)
     told = registry(openai=ProviderSettings(prefill=True)).get("openai")
     assert all(told.continues(model) for model in told.models)
+
+
+def test_a_model_counts_as_its_source_says_and_prudently_where_none_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'name = "Mine"\nbase_url = "http://x.test"\ncounts = { share = 1.5, source = "a test" }\n'
+        '[[models]]\nid = "as-all"\n[[models]]\nid = "own"\ncounts = { share = 1.1, source = "a test" }\n'
+    )
+    mine = load(Settings(catalog=tmp_path), {}).get("mine")
+    assert [model.counts for model in mine.models] == [1.5, 1.1]
+    assert all(model.counts == UNKNOWN > 1 for model in registry().get("mistral").models)
+    assert all(model.counts > UNKNOWN for model in registry().get("anthropic").models)
 
 
 def test_a_model_named_twice_is_refused() -> None:

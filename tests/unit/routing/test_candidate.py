@@ -77,9 +77,10 @@ def test_the_worst_case_is_the_whole_prompt_and_the_whole_output_limit() -> None
     assert made.output_limit(need(output_tokens=500)) == 500
 
 
-def test_an_output_limit_is_no_more_than_the_model_can() -> None:
-    offered = model(max_output=100)
+def test_a_worst_case_is_as_the_model_counts_and_answers_at_most() -> None:
+    offered = model(max_output=100, counts=2.0)
     candidates, _ = eligible([(provider("sim", offered), offered)], need(output_tokens=500))
+    assert candidates[0].input_tokens(need(input_tokens=1_000)) == 2_000
     assert candidates[0].output_limit(need(output_tokens=500)) == 100
-    assert candidates[0].worst_case(need(input_tokens=1_000, output_tokens=500)) == 1_100_000
+    assert candidates[0].worst_case(need(input_tokens=1_000, output_tokens=500)) == 2_100_000
     assert candidates[0].price == price(1.0)

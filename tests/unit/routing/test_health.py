@@ -166,6 +166,14 @@ def test_who_counts_more_than_is_estimated_is_held_for_more(
     assert corrected.worst_case(Need("fast", 1_001, 0)) >= SIM.worst_case(Need("fast", 1_001, 0))
 
 
+def test_what_was_seen_replaces_what_the_catalog_says(health: Health, client: redis.Redis) -> None:
+    prudent = SIM._replace(counted=1.7)
+    assert seen(client).snapshot().counted(prudent) == prudent
+    for _ in range(SURE):
+        health.succeeded(SIM, 1.0, None, counted=1.1)
+    assert seen(client).snapshot().counted(prudent).counted == pytest.approx(1.1)
+
+
 def test_a_prompt_too_short_to_tell_says_nothing_about_counts() -> None:
     assert share_counted(30, 10) is None
     assert share_counted(300, TELLING) == 300 / TELLING
