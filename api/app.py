@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import cancel, catalog, compat, embeddings, metrics, problem, runs, socket, stream, usage
+from api import batches, cancel, catalog, compat, embeddings, files, metrics, problem, runs, socket, stream, usage
 from api.body import BodyLimit
 from api.deps import opened
 from api.metrics import Counted, Metrics
@@ -33,7 +33,7 @@ def create(settings: Settings, environ: Mapping[str, str] | None = None) -> Fast
         title="Goblin Assistant", description=_DESCRIPTION, version=version("goblin-assistant"), lifespan=lifespan
     )
     app.state.metrics = Metrics()
-    for part in (runs, cancel, stream, embeddings, compat, socket, usage, catalog, metrics):
+    for part in (runs, cancel, stream, files, batches, embeddings, compat, socket, usage, catalog, metrics):
         app.include_router(part.router)
     problem.install(app)
     app.add_middleware(BodyLimit, limit=settings.limits.body_bytes)

@@ -52,6 +52,7 @@ class House:
     turnstile: Turnstile
     caller: Caller
     vector_calls: CapacityLimiter  # they last as long as a vendor takes, and must not hold up the rest
+    uploads: CapacityLimiter
     waker: Waker
     doors: Doors
     started_at: float  # on the monotonic clock
@@ -89,6 +90,7 @@ def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
             turnstile=Turnstile(admission, settings),
             caller=caller,
             vector_calls=CapacityLimiter(_VECTOR_CALLS),
+            uploads=CapacityLimiter(settings.batches.uploads),
             waker=Waker(WaitingRooms(client), broker.send),
             doors=Doors(ledger, settings.server.host, environ.get(VARIABLE) or None),
             started_at=time.monotonic(),

@@ -14,9 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from goblin.errors import GoblinError, Unauthorized
+from workers.result import as_openai
 
 MEDIA_TYPE = "application/problem+json"
 _SLUGS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_OPENAI = ("/v1/files", "/v1/batches")
 _LISTED = 20  # mistakes named in one answer
 _log = structlog.get_logger()
 
@@ -50,40 +52,51 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_http)
 
 
-def of_error(error: GoblinError) -> Problem:
+def of_error(error: GoblinError, also: Mapping[str, Any] | None = None) -> Problem:
+    """`also` are members beside those of the error."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return Problem(error.slug, error.http_status, error.message, details=error.details, headers=headers)
+    details = {**error.details, **(also or {})}
+    return Problem(error.slug, error.http_status, error.message, details=details, headers=headers)
 
 
-async def _of_error(_: Request, error: Exception) -> Problem:
+async def _of_error(request: Request, error: Exception) -> Problem:
     if not isinstance(error, GoblinError):
         raise error
-    return of_error(error)
+    return of_error(error, _for_openai(request, error.as_value(), error.http_status))
 
 
-async def _of_http(_: Request, error: Exception) -> Problem:
+async def _of_http(request: Request, error: Exception) -> Problem:
     """What the framework says no to: unknown paths, wrong methods, bodies that cannot be read."""
     if not isinstance(error, HTTPException):
         raise error
     phrase = HTTPStatus(error.status_code).phrase
     slug = _SLUGS.get(error.status_code, phrase.lower().replace(" ", "_"))
-    return Problem(slug, error.status_code, error.detail or phrase, headers=error.headers)
+    detail = error.detail or phrase
+    also = _for_openai(request, {"type": slug, "message": detail}, error.status_code)
+    return Problem(slug, error.status_code, detail, details=also, headers=error.headers)
 
 
-async def _of_validation(_: Request, error: Exception) -> Problem:
+async def _of_validation(request: Request, error: Exception) -> Problem:
     if not isinstance(error, RequestValidationError):
         raise error
     first, *_rest = found = error.errors()
     if first["type"] == "json_invalid":
         where = f"{first['ctx']['error']} at character {first['loc'][-1]}"
-        return Problem("bad_json", 400, f"the body is not JSON: {where}")
+        told = f"the body is not JSON: {where}"
+        return Problem("bad_json", 400, told, details=_for_openai(request, {"type": "bad_json", "message": told}, 400))
     mistakes = [{"field": _field(one["loc"]), "message": _message(one)} for one in found[:_LISTED]]
     detail = ": ".join(part for part in mistakes[0].values() if part)
-    return Problem("invalid", 422, detail, details={"errors": mistakes})
+    also = _for_openai(request, {"type": "invalid", "message": detail, "details": {"field": mistakes[0]["field"]}}, 422)
+    return Problem("invalid", 422, detail, details={"errors": mistakes, **also})
+
+
+def _for_openai(request: Request, error: Mapping[str, Any], status: int) -> dict[str, Any]:
+    """Where OpenAI's client calls, it finds its own form of an error, too."""
+    return {"error": as_openai(error, status)} if request.url.path.startswith(_OPENAI) else {}
 
 
 def _field(place: tuple[int | str, ...]) -> str:

@@ -175,6 +175,18 @@ class CacheSettings(Section):
     entry_bytes: int = Field(256 * 2**10, gt=0, description="a larger answer is not kept")
 
 
+class BatchSettings(Section):
+    """Files of lines that become runs, a window of them at a time."""
+
+    file_bytes: int = Field(2**30, gt=0)
+    line_bytes: int = Field(2**20, gt=0)
+    lines: int = Field(1_000_000, gt=0, le=2**31 - 1, description="of one file")
+    window: int = Field(
+        500, gt=0, description="runs of all batches that are open at once: about twice the calls that the workers hold"
+    )
+    uploads: int = Field(4, gt=0, description="that one API process takes in at once")
+
+
 class WorkerSettings(Section):
     concurrency: int = Field(200, gt=0, description="steps held at once by one worker process")
     lease: float = Field(12, gt=0, description="seconds; renewed every third of it")
@@ -187,6 +199,7 @@ class RetentionSettings(Section):
         gt=0,
         description="that a run is kept after its end, with its outputs and decisions; its money is kept for ever",
     )
+    file_days: float = Field(30, gt=0, description="that a file is kept, unless its upload asks for less")
 
 
 class ServerSettings(Section):
@@ -200,6 +213,7 @@ class Settings(Section):
     goblins: Mapping[str, GoblinSettings] = {}
     limits: LimitSettings = LimitSettings()
     cache: CacheSettings = CacheSettings()
+    batches: BatchSettings = BatchSettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
     server: ServerSettings = ServerSettings()
@@ -317,25 +331,12 @@ def _explain(error: ValidationError, path: Path | None, env: Mapping[str, str]) 
     place = f"{path}: " if path else ""
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        near = difflib.get_close_matches(key, sorted(_keys(Settings)), n=3)
+        near = difflib.get_close_matches(key, sorted(set(_keys())), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         return f"{place}unknown key {where}{hint}"
     return f"{place}{where}: {reason}"
 
 
-def _keys(section: type[BaseModel]) -> Iterator[str]:
-    yield from section.model_fields
-    for branch in (
-        ModelSettings,
-        ProviderSettings,
-        Weights,
-        RoutingSettings,
-        GoblinSettings,
-        RetrieveSettings,
-        LimitSettings,
-        CacheSettings,
-        WorkerSettings,
-        RetentionSettings,
-        ServerSettings,
-    ):
-        yield from branch.model_fields
+def _keys() -> Iterator[str]:
+    for section in Section.__subclasses__():
+        yield from section.model_fields

@@ -3,6 +3,7 @@
 Nothing here holds more than a page, or the line that is arriving, however long the file is.
 """
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from goblin.errors import Conflict, NotFound, TooLarge
 from ledger.models import File
 from ledger.session import Ledger
 
+DAY_S = 86_400.0
+_UNSTORABLE = re.compile("[\0-\x1f\ud800-\udfff]")
+_LONGEST_NAME = 255  # characters
 PAGE_LINES, PAGE_BYTES = 1_000, 4 * 2**20
 
 
@@ -57,6 +61,7 @@ class Intake:
         self._rest: list[bytes] = []  # of the line that is arriving
         self._rest_bytes = 0
         self._empty = 0  # lines, since the last one that was not
+        self.kept_s = DAY_S  # seconds, from now on; whoever writes may say otherwise
         self.bytes = 0
         self.lines = 0
 
@@ -102,18 +107,10 @@ class Intake:
         self._copy.write_row((self._file, self.lines, body))
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """`expires_s`: seconds that it is kept."""
-
-    id: uuid.UUID
-    filename: str
-    key_id: uuid.UUID | None
-    expires_s: float
-
-
 @contextmanager
-def receive(ledger: Ledger, new: NewFile, bounds: Bounds) -> Iterator[Intake]:
+def receive(
+    ledger: Ledger, file: uuid.UUID, key_id: uuid.UUID | None, filename: str, bounds: Bounds
+) -> Iterator[Intake]:
     """A file that is there, whole, when the block has ended, and not at all when it ends otherwise.
 
     Raises Unavailable when Postgres cannot be reached, or was lost on the way.
@@ -121,17 +118,17 @@ def receive(ledger: Ledger, new: NewFile, bounds: Bounds) -> Iterator[Intake]:
     with ledger.transaction() as transaction:
         with transaction.copy("files.lines") as copy:
             copy.set_types(["uuid", "int4", "bytea"])
-            intake = Intake(copy, new.id, bounds)
+            intake = Intake(copy, file, bounds)
             yield intake
             intake.close()
         transaction.run(
             "files.create",
-            id=new.id,
-            key=new.key_id,
-            filename=new.filename,
+            id=file,
+            key=key_id,
+            filename=_UNSTORABLE.sub("", filename)[:_LONGEST_NAME],
             bytes=intake.bytes,
             lines=intake.lines,
-            expires_s=new.expires_s,
+            expires_s=intake.kept_s,
         )
 
 

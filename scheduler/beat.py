@@ -11,7 +11,7 @@ from celery.signals import worker_ready, worker_shutdown
 from kombu.exceptions import OperationalError
 
 from goblin.settings import Settings
-from scheduler.tasks import PROBE, PRUNE, QUEUE, REBUILD, RECOVER
+from scheduler.tasks import FEED, PROBE, PRUNE, QUEUE, REBUILD, RECOVER
 from workers.app import App
 
 EVERY = 1.0  # seconds between two looks for what must be mended
@@ -27,6 +27,7 @@ def app(settings: Settings) -> App:
         for duty, every in (
             (RECOVER, EVERY),
             (REBUILD, EVERY),
+            (FEED, EVERY),
             (PROBE, settings.routing.health_check_interval),
             (PRUNE, PRUNE_EVERY),
         )
@@ -61,7 +62,7 @@ def run(settings: Settings) -> None:
             "-P",
             "threads",
             "-c",
-            "4",  # so that no duty waits for another one
+            "5",  # so that no duty waits for another one
             "-Q",
             QUEUE,
             "-n",

@@ -16,21 +16,27 @@ from providers import registry
 from routing import memory
 from routing.admission import Admission
 from routing.breaker import Knobs
+from routing.offers import Offers
 from routing.rebuild import Rebuild
 from routing.script import Scripts
 from routing.waiting import WaitingRooms
 from scheduler.absent import Absent, Silent
+from scheduler.collect import Collector
+from scheduler.feed import Feeder
 from scheduler.probe import Probe
 from scheduler.prune import Prune
 from scheduler.recover import Recovery
 from workers.app import App
+from workers.order import Desk
 from workers.stream import Feed
 
+_DAY_S = 86_400
 QUEUE = "scheduler"
 RECOVER = "goblin.recover"
 REBUILD = "goblin.rebuild"
 PROBE = "goblin.probe"
 PRUNE = "goblin.prune"
+FEED = "goblin.feed"
 _log = structlog.get_logger()
 
 
@@ -40,6 +46,7 @@ class Duties:
     rebuild: Rebuild
     probe: Probe
     prune: Prune
+    feeder: Feeder
 
 
 class _Process:
@@ -62,6 +69,8 @@ def _duties(app: App, settings: Settings) -> Duties:
         settings.require_database_url(), connections=16
     )  # a duty takes one for its turn and one for its work
     scripts, routing = Scripts(client), settings.routing
+    offers = Offers(settings, environment())
+    offers.start()
     knobs = Knobs(routing.circuit_breaker_threshold)
     return Duties(
         Recovery(
@@ -81,6 +90,14 @@ def _duties(app: App, settings: Settings) -> Duties:
             routing.health_check_interval,
         ),
         Prune(ledger, settings.retention.run_days),
+        Feeder(
+            app,
+            ledger,
+            client,
+            lambda: Desk(settings, offers.registry),
+            Collector(ledger, _DAY_S * settings.retention.file_days),
+            settings.batches.window,
+        ),
     )
 
 
@@ -100,6 +117,11 @@ def rebuild(self: Task) -> None:
 @shared_task(bind=True, name=PROBE, send_events=False)
 def probe(self: Task) -> None:
     _do(PROBE, lambda: _process.duties(self.app).probe.go())
+
+
+@shared_task(bind=True, name=FEED, send_events=False)
+def feed(self: Task) -> None:
+    _do(FEED, lambda: _process.duties(self.app).feeder.go())
 
 
 @shared_task(bind=True, name=PRUNE, send_events=False)

@@ -85,8 +85,9 @@ def _order(desk: Desk, endpoint: str, value: Mapping[str, Any]) -> Order:
             raise Invalid(f"url: the batch is for {endpoint}, not for {line.url[:100]!r}", field="url")
         return _completion(desk, line.body) if endpoint == COMPLETIONS else _run(line.body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
+        mistakes = error.errors(include_url=False, include_input=False)
+        first = max(mistakes, key=lambda one: len(one["loc"]))  # of what a value may be, that which it resembles most
+        field = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         message = str(first["msg"]).removeprefix("Value error, ")
         raise Invalid(f"{field}: {message}" if field else message, field=field) from None
 
@@ -112,10 +113,15 @@ def _behind(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_value(error: GoblinError) -> dict[str, Any]:
-    """Its reasons bounded: a line is refused by every candidate of the catalog at once."""
-    value = error.as_value()
-    reasons = error.details.get("reasons")
+    """In one message with its cure; the reasons bounded, for a line may be refused by a whole catalog at once."""
+    value, details = error.as_value(), dict(error.details)
+    if (cure := details.get("suggestion")) is not None:
+        value["message"] = f"{error.message}; {cure}"
+    reasons = details.get("reasons")
     if isinstance(reasons, Mapping):
-        concerned = {who: why for who, why in reasons.items() if "pinned to" not in why} or reasons
-        value["details"] = {**error.details, "reasons": dict(list(concerned.items())[:_SHOWN])}
+        concerned = {who: why for who, why in reasons.items() if "/" in who and "pinned to" not in why} or reasons
+        value["details"] = {**details, "reasons": dict(list(concerned.items())[:_SHOWN])}
+        value["message"] = "; ".join(
+            [error.message, *(f"{who}: {why}" for who, why in concerned.items())][: 1 + _SHOWN]
+        )
     return value

@@ -13,11 +13,11 @@ from api.app import create
 from cli.main import app as commands
 from goblin.settings import Settings
 from ledger.session import statement
-from ledger.states import ATTEMPT_EDGES, RUN_EDGES, STEP_EDGES
+from ledger.states import ATTEMPT_EDGES, BATCH_EDGES, RUN_EDGES, STEP_EDGES
 
 ROOT = Path(__file__).parents[2]
 STATES = ROOT / "docs/state_machine.md"
-MACHINES = {"Run": RUN_EDGES, "Step": STEP_EDGES, "Attempt": ATTEMPT_EDGES}
+MACHINES = {"Run": RUN_EDGES, "Step": STEP_EDGES, "Attempt": ATTEMPT_EDGES, "Batch": BATCH_EDGES}
 FILES = ("py", "sql", "lua", "toml", "md", "yml", "txt", "html", "css", "js")
 Edges = set[tuple[str, str]]
 

@@ -1,0 +1,40 @@
+"""Writes the results of a batch whose runs have all ended: page by page, in the order of its lines."""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from ledger import feeding
+from ledger.feeding import OpenBatch
+from ledger.session import Ledger
+from ledger.states import BatchStatus
+from workers.result import result_of
+
+PAGE, PAGE_BYTES = 500, 4 * 2**20
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """`kept_s`: seconds that the files are kept. A visit takes `at_most` seconds; the next one goes on."""
+
+    ledger: Ledger
+    kept_s: float
+    at_most: float = 1.0
+
+    def collect(self, batch: OpenBatch) -> None:
+        """Write on, or end the batch when all is written."""
+        if not batch.has_files:
+            feeding.begin_files(self.ledger, batch.id)
+        ends_as = batch.ends_as or BatchStatus.COMPLETED
+        end, written = time.monotonic() + self.at_most, batch.written
+        while page := feeding.ends(self.ledger, batch.id, after=written, limit=PAGE, size=PAGE_BYTES):
+            results = [result_of(batch.id, batch.endpoint, ends_as, one) for one in page]
+            feeding.write(self.ledger, batch.id, written, results)
+            written = page[-1].number
+            if time.monotonic() >= end:
+                return
+        status = feeding.finish(self.ledger, batch.id, kept_s=self.kept_s)
+        if status is not None:
+            _log.info("batch.ended", batch=str(batch.id), status=status)

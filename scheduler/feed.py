@@ -1,0 +1,116 @@
+"""Feeds batches: keeps a bounded window of their lines open as runs, and closes those that are at their end.
+
+A page of lines is stored as runs and errors in one statement, then published; what was stored and not published is
+found by recovery. So a feeder that is killed anywhere neither loses a line nor feeds it twice. With Redis away no duty
+is called, and nothing is fed.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+import structlog
+
+from goblin.errors import BudgetExhausted
+from goblin.money import to_usd
+from ledger import feeding, files, marks, runs
+from ledger.feeding import OpenBatch
+from ledger.session import Ledger
+from ledger.states import BatchStatus
+from routing.budget import of_batch
+from scheduler.collect import Collector
+from scheduler.share import Claim, shares
+from workers import line
+from workers.app import App
+from workers.canvas import publish
+from workers.halt import halt
+from workers.order import Desk
+from workflow.plan import Plan
+
+TICK = 0.1  # seconds between two looks of one turn
+SPENT = 10  # lines in a row that found no room in the batch's budget: the next ones would find none either
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Feeder:
+    """One per scheduler process. `window` is how many runs of batches may be open; a turn takes `at_most` seconds."""
+
+    app: App
+    ledger: Ledger
+    client: redis.Redis
+    desk: Callable[[], Desk]
+    collector: Collector
+    window: int
+    at_most: float = 1.0
+
+    def go(self) -> bool:
+        """One turn, or False when another scheduler is at it. Raises Unavailable while a part is away."""
+        with marks.duty(self.ledger, "feed") as is_mine:
+            if is_mine:
+                self._turn()
+            return is_mine
+
+    def _turn(self) -> None:
+        end = time.monotonic() + self.at_most
+        pause = threading.Event()
+        while batches := feeding.open_batches(self.ledger):
+            self._look(batches)
+            if time.monotonic() >= end:
+                return
+            pause.wait(TICK)
+
+    def _look(self, batches: list[OpenBatch]) -> None:
+        fed = [one for one in batches if one.status is BatchStatus.IN_PROGRESS]
+        claims = [Claim(one.id, one.key_id, one.weight, one.open + one.lines - one.fed) for one in fed]
+        share = shares(self.window, claims)
+        for one in batches:
+            if one.status is BatchStatus.IN_PROGRESS:
+                self._go_on(one, share[one.id])
+            elif one.open:
+                halt(self.ledger, self.client, one.id)
+            else:
+                self.collector.collect(one)
+
+    def _go_on(self, batch: OpenBatch, share: int) -> None:
+        if batch.is_over:
+            self._stop(batch, BatchStatus.EXPIRED, "batch_expired", "its completion window is over")
+            halt(self.ledger, self.client, batch.id)
+        elif batch.fed >= batch.lines:
+            if not batch.open:
+                feeding.stop(self.ledger, batch.id, BatchStatus.COMPLETED)
+        elif 2 * batch.open <= share:
+            if self._is_spent(batch):
+                told = f"its budget of {to_usd(batch.budget or 0)} USD is spent"
+                self._stop(batch, BatchStatus.FAILED, BudgetExhausted.slug, told)
+            else:
+                self._feed(batch, share - batch.open)
+
+    def _feed(self, batch: OpenBatch, count: int) -> None:
+        page = files.page(self.ledger, batch.file_id, after=batch.fed, limit=count)
+        if not page:
+            self._stop(batch, BatchStatus.FAILED, "not_found", "the lines of its file are gone")
+            return
+        desk = self.desk()
+        read = [line.read(desk, batch.endpoint, one) for one in page]
+        made = feeding.feed(self.ledger, batch, read, line.DOUBLE)
+        for run, new in made:
+            publish(self.app, Plan.from_value(new.plan), run, 1)
+        runs.mark_all_published(self.ledger, {run: 1 for run, _ in made})
+        _log.info("batch.fed", batch=str(batch.id), to=page[-1].number, runs=len(made), bad=len(page) - len(made))
+
+    def _is_spent(self, batch: OpenBatch) -> bool:
+        """Whether the lines that ended last found no room in the batch's own budget, which never begins anew."""
+        if batch.budget is None:
+            return False
+        ends = feeding.lately(self.ledger, batch, within=self.window, limit=SPENT)
+        own = (BudgetExhausted.slug, of_batch(batch.id, 0).name)
+        return len(ends) == SPENT and all(end == own for end in ends)
+
+    def _stop(self, batch: OpenBatch, ends_as: BatchStatus, code: str, why: str) -> None:
+        rest = f": lines {batch.fed + 1} to {batch.lines} were not begun" if batch.fed < batch.lines else ""
+        error = {"type": code, "message": why + rest, "line": batch.fed + 1 if rest else None}
+        feeding.stop(self.ledger, batch.id, ends_as, error)
+        _log.warning("batch.stopped", batch=str(batch.id), ends_as=ends_as, reason=why)
