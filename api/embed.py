@@ -138,10 +138,10 @@ class _Errand:
     def _call(self, given: Pass) -> Embedding:
         """Makes the call and writes down its end."""
         house, attempt = self.house, given.admitted.attempt
-        call = Embedding(house.caller, house.health, given.candidate, self.wish)
+        call = Embedding(house.caller, given.candidate, self.wish)
         ending = call.make()
         attempts.settle(house.ledger, attempt, ending, goblin=NAME, key_id=self.look.key_id, patience=_PATIENCE_S)
-        house.turnstile.conclude(given, ending.charge, call.error, call.told)
+        house.turnstile.conclude(given, ending.charge, call.error, call.told, *call.lessons)
         freed = [given.candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)]
         house.waker.call(freed)
         if ending.step is StepStatus.SUCCEEDED:

@@ -15,7 +15,7 @@ from goblin.kv import outages
 from routing.candidate import Candidate
 from routing.patience import Habit
 from routing.score import Measure
-from routing.script import PREFIX, Scripts, Verb
+from routing.script import PREFIX, Verb
 
 MEASURES = f"{PREFIX}:health"  # written by the verb `observe`
 RESTS = f"{PREFIX}:rests"  # written by the verb `judge`
@@ -83,14 +83,13 @@ EMPTY = Snapshot({}, {})
 
 
 class Health:
-    """Reads and writes the fleet's knowledge; one per process, safe for many threads.
+    """Reads the fleet's knowledge; one per process, safe for many threads.
 
-    Whoever tells Redis of a call's end anyway sends `success` or `failure` along instead.
+    Whoever tells Redis of a call's end sends `success` or `failure` along.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._scripts = Scripts(client)
         self._snapshot = EMPTY
         self._read_at = 0.0
         self._lock = threading.Lock()
@@ -116,25 +115,6 @@ class Health:
             self._read_at = time.monotonic()
             self._lock.release()
         return self._snapshot
-
-    def succeeded(
-        self,
-        candidate: Candidate,
-        ttft_s: float | None,
-        tokens_per_second: float | None,
-        silence_s: float | None = None,
-        counted: float | None = None,
-    ) -> None:
-        self._tell(success(candidate, ttft_s, tokens_per_second, silence_s, counted))
-
-    def failed(self, candidate: Candidate, error: GoblinError, waited: Habit = Habit()) -> None:  # noqa: B008
-        self._tell(failure(candidate, error, waited))
-
-    def _tell(self, lesson: Verb) -> None:
-        try:
-            self._scripts.run_all([lesson])
-        except Unavailable:
-            return  # a lost observation is made good by the next one
 
 
 def success(

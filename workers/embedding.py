@@ -22,7 +22,8 @@ from providers.message import Usage
 from providers.price import Price, cost
 from routing.breaker import Told, told
 from routing.candidate import Candidate
-from routing.health import Health, share_counted
+from routing.health import failure, share_counted, success
+from routing.script import Verb
 
 _log = structlog.get_logger()
 _ENDS: Mapping[type[GoblinError], StepStatus] = {
@@ -75,19 +76,18 @@ class Embedding:
     def __init__(
         self,
         caller: Caller,
-        health: Health,
         candidate: Candidate,
         wish: Wish,
         use: Callable[[tuple[Vector, ...], Control], str] | None = None,
     ) -> None:
         self._caller = caller
-        self._health = health
         self._candidate = candidate
         self._wish = wish
         self._use = use
         self.control = Control()
         self.found: Embeddings | None = None
         self.error: GoblinError | None = None  # how it ended, once it has
+        self.lessons: tuple[Verb, ...] = ()  # what the fleet may learn from it, once it has
         self.took_s = 0.0
         self._limits: tuple[Limits | None, float] = (None, 0.0)
 
@@ -118,12 +118,12 @@ class Embedding:
             self.took_s = time.monotonic() - began
             usage = self.found.usage
             counted = share_counted(usage.input, self._wish.tokens) if usage is not None else None
-            self._health.succeeded(self._candidate, self.took_s, None, counted=counted)
+            self.lessons = (success(self._candidate, self.took_s, None, counted=counted),)
             output = self._use(self.found.vectors, self.control) if self._use is not None else None
         except GoblinError as fault:
             self.error = fault
             if self.found is None:
-                self._health.failed(self._candidate, fault)
+                self.lessons = (failure(self._candidate, fault),)
         except Exception:  # noqa: BLE001
             # a fault of our own must not leave an attempt open that brings the same fault again and again
             _log.exception("attempt.crashed", candidate=self._candidate.name)

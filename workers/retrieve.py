@@ -47,8 +47,11 @@ class Retrieval:
         self._feed = StepFeed(runtime.feed, question.run, question.step.id)
         text = asked(question.messages)
         wish = Wish((text,), estimate(text), "query", wanted.vector_size)
-        self._embedding = Embedding(runtime.caller, runtime.health, given.candidate, wish, self._search)
-        self.lessons: tuple[Verb, ...] = ()
+        self._embedding = Embedding(runtime.caller, given.candidate, wish, self._search)
+
+    @property
+    def lessons(self) -> tuple[Verb, ...]:
+        return self._embedding.lessons
 
     @property
     def error(self) -> GoblinError | None:

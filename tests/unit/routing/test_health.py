@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 import pytest
 import redis
@@ -25,7 +26,19 @@ from providers.errors import (
 from routing.admission import Admission
 from routing.breaker import seen as judged
 from routing.candidate import Need
-from routing.health import BELIEVED, EMPTY, MEASURES, MOST_COUNTED, SURE, TELLING, WEIGHT, Health, share_counted
+from routing.health import (
+    BELIEVED,
+    EMPTY,
+    MEASURES,
+    MOST_COUNTED,
+    SURE,
+    TELLING,
+    WEIGHT,
+    Health,
+    failure,
+    share_counted,
+    success,
+)
 from routing.patience import Habit
 from routing.score import Measure
 from routing.script import Scripts
@@ -38,9 +51,22 @@ PRIOR = SIM.provider.prior
 FAULT = Unreachable("no connection")
 
 
+class Witness:
+    """Tells of the ends of calls."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._scripts = Scripts(client)
+
+    def succeeded(self, *seen: Any, **more: Any) -> None:
+        self._scripts.run_all([success(*seen, **more)])
+
+    def failed(self, *seen: Any) -> None:
+        self._scripts.run_all([failure(*seen)])
+
+
 @pytest.fixture
-def health(client: redis.Redis) -> Health:
-    return Health(client)
+def witness(client: redis.Redis) -> Witness:
+    return Witness(client)
 
 
 def seen(client: redis.Redis) -> Health:
@@ -114,12 +140,12 @@ calls = st.one_of(
 @given(st.lists(calls, max_size=25))
 def test_the_script_folds_as_its_twin(client: redis.Redis, made: list[Call]) -> None:
     client.flushdb()
-    health, twin = Health(client), Twin()
+    witness, twin = Witness(client), Twin()
     for call in made:
         if call.ok:
-            health.succeeded(SIM, call.ttft, call.speed)
+            witness.succeeded(SIM, call.ttft, call.speed)
         else:
-            health.failed(SIM, call.error)
+            witness.failed(SIM, call.error)
         twin.observe(call.ok, call.ttft, call.speed)
     snapshot = seen(client).snapshot()
     measured, expected = snapshot.measure(SIM), twin.measure()
@@ -129,10 +155,10 @@ def test_the_script_folds_as_its_twin(client: redis.Redis, made: list[Call]) -> 
     assert snapshot.habit(SIM).ttft_s == (pytest.approx(twin.slow, abs=1e-4) if twin.waits >= SURE else None)
 
 
-def test_a_habit_is_what_nearly_all_calls_keep_within(health: Health, client: redis.Redis) -> None:
+def test_a_habit_is_what_nearly_all_calls_keep_within(witness: Witness, client: redis.Redis) -> None:
     random = Random(7)
     for number in range(600):
-        health.succeeded(SIM, random.uniform(1, 2), None, random.uniform(0, 0.1))
+        witness.succeeded(SIM, random.uniform(1, 2), None, random.uniform(0, 0.1))
         if number == SURE - 2:
             assert seen(client).snapshot().habit(SIM) == Habit()
     habit = seen(client).snapshot().habit(SIM)
@@ -140,11 +166,11 @@ def test_a_habit_is_what_nearly_all_calls_keep_within(health: Health, client: re
     assert habit.silence_s == pytest.approx(0.095, rel=0.2)
 
 
-def test_a_call_that_was_cut_counts_as_a_slower_one(health: Health, client: redis.Redis) -> None:
+def test_a_call_that_was_cut_counts_as_a_slower_one(witness: Witness, client: redis.Redis) -> None:
     for _ in range(SURE):
-        health.succeeded(SIM, 1.0, None, 1.0)
+        witness.succeeded(SIM, 1.0, None, 1.0)
     for _ in range(8):
-        health.failed(SIM, TimedOut("silence", "first_token"), Habit(ttft_s=4.0))
+        witness.failed(SIM, TimedOut("silence", "first_token"), Habit(ttft_s=4.0))
     habit = seen(client).snapshot().habit(SIM)
     assert habit.ttft_s is not None
     assert habit.ttft_s > 4
@@ -154,23 +180,23 @@ def test_a_call_that_was_cut_counts_as_a_slower_one(health: Health, client: redi
 
 @pytest.mark.parametrize(("share", "counted"), [(1.5, 1.5), (0.6, 1.0), (90.0, MOST_COUNTED), (None, 1.0)])
 def test_who_counts_more_than_is_estimated_is_held_for_more(
-    health: Health, client: redis.Redis, share: float | None, counted: float
+    witness: Witness, client: redis.Redis, share: float | None, counted: float
 ) -> None:
     for _ in range(SURE - 1):
-        health.succeeded(SIM, 1.0, None, counted=share)
+        witness.succeeded(SIM, 1.0, None, counted=share)
     assert seen(client).snapshot().counted(SIM) == SIM
-    health.succeeded(SIM, 1.0, None, counted=share)
+    witness.succeeded(SIM, 1.0, None, counted=share)
     corrected = seen(client).snapshot().counted(SIM)
     assert corrected.counted == counted
     assert corrected.input_tokens(Need("fast", 1_001, 0)) == math.ceil(1_001 * counted)
     assert corrected.worst_case(Need("fast", 1_001, 0)) >= SIM.worst_case(Need("fast", 1_001, 0))
 
 
-def test_what_was_seen_replaces_what_the_catalog_says(health: Health, client: redis.Redis) -> None:
+def test_what_was_seen_replaces_what_the_catalog_says(witness: Witness, client: redis.Redis) -> None:
     prudent = SIM._replace(counted=1.7)
     assert seen(client).snapshot().counted(prudent) == prudent
     for _ in range(SURE):
-        health.succeeded(SIM, 1.0, None, counted=1.1)
+        witness.succeeded(SIM, 1.0, None, counted=1.1)
     assert seen(client).snapshot().counted(prudent).counted == pytest.approx(1.1)
 
 
@@ -179,32 +205,32 @@ def test_a_prompt_too_short_to_tell_says_nothing_about_counts() -> None:
     assert share_counted(300, TELLING) == 300 / TELLING
 
 
-def test_a_failure_is_believed_for_a_while_so_that_a_recovery_is_seen(health: Health, client: redis.Redis) -> None:
+def test_a_failure_is_believed_for_a_while_so_that_a_recovery_is_seen(witness: Witness, client: redis.Redis) -> None:
     for _ in range(5):
-        health.failed(SIM, FAULT)
+        witness.failed(SIM, FAULT)
     known = seen(client).snapshot()
     assert known.measure(SIM).success < 0.5
     assert replace(known, read=known.read + BELIEVED + 1).measure(SIM).success == PRIOR.success_rate
     client.hset(MEASURES, SIM.name, "- 0.1000 - 9 1 - 0 - 0")  # long ago
-    health.succeeded(SIM, 1.0, None)
+    witness.succeeded(SIM, 1.0, None)
     assert seen(client).snapshot().measure(SIM).success == 1
 
 
-def test_what_an_older_release_wrote_is_read(health: Health, client: redis.Redis) -> None:
+def test_what_an_older_release_wrote_is_read(witness: Witness, client: redis.Redis) -> None:
     client.hset(MEASURES, SIM.name, "200.0000 1.0000 80.0000 3")
     assert seen(client).snapshot().measure(SIM) == Measure(0.2, PRIOR.success_rate, 80)
-    health.succeeded(SIM, 0.2, 80)
+    witness.succeeded(SIM, 0.2, 80)
     assert seen(client).snapshot().measure(SIM) == Measure(0.2, 1, 80)
 
 
-def test_what_was_never_measured_is_believed_of_the_catalog(health: Health) -> None:
-    assert health.snapshot().measure(SIM) == Measure(PRIOR.ttft_s, PRIOR.success_rate, PRIOR.tokens_per_second)
+def test_what_was_never_measured_is_believed_of_the_catalog(client: redis.Redis) -> None:
+    assert seen(client).snapshot().measure(SIM) == Measure(PRIOR.ttft_s, PRIOR.success_rate, PRIOR.tokens_per_second)
     assert EMPTY.resting(0) == {}
 
 
-def test_a_call_that_says_nothing_about_success_leaves_what_was_believed(health: Health, client: redis.Redis) -> None:
-    health.failed(SIM, ContextTooLong("too long"))
-    health.failed(SIM, Throttled("slow down"))
+def test_a_call_that_says_nothing_about_success_leaves_what_was_believed(witness: Witness, client: redis.Redis) -> None:
+    witness.failed(SIM, ContextTooLong("too long"))
+    witness.failed(SIM, Throttled("slow down"))
     assert seen(client).snapshot().measure(SIM).success == PRIOR.success_rate
 
 
@@ -219,33 +245,34 @@ def test_what_the_breakers_keep_away_is_shown_with_the_reason(client: redis.Redi
     assert resting(client, 400) == set()
 
 
-def test_a_failure_of_one_candidate_is_not_another_s(health: Health, client: redis.Redis) -> None:
+def test_a_failure_of_one_candidate_is_not_another_s(witness: Witness, client: redis.Redis) -> None:
     for _ in range(5):
-        health.failed(SIM, FAULT)
+        witness.failed(SIM, FAULT)
     assert seen(client).snapshot().measure(candidate("sim/large")).success == PRIOR.success_rate
 
 
-def test_a_success_is_forgotten_slowly_and_a_failure_too(health: Health, client: redis.Redis) -> None:
+def test_a_success_is_forgotten_slowly_and_a_failure_too(witness: Witness, client: redis.Redis) -> None:
     for _ in range(30):
-        health.succeeded(SIM, 0.2, 80)
-    health.failed(SIM, FAULT)
+        witness.succeeded(SIM, 0.2, 80)
+    witness.failed(SIM, FAULT)
     assert seen(client).snapshot().measure(SIM).success == pytest.approx(1 - WEIGHT)
     for _ in range(30):
-        health.succeeded(SIM, 0.2, 80)
+        witness.succeeded(SIM, 0.2, 80)
     assert seen(client).snapshot().measure(SIM).success > 0.99
 
 
 def test_processes_share_what_they_learn(redis_url: str) -> None:
-    one, other = (Health(kv.connect(redis_url)) for _ in range(2))
+    clients = [kv.connect(redis_url) for _ in range(2)]
     for number in range(6):
-        (one, other)[number % 2].failed(SIM, FAULT)
+        Witness(clients[number % 2]).failed(SIM, FAULT)
+    one, other = (Health(client) for client in clients)
     assert one.snapshot().measure(SIM) == other.snapshot().measure(SIM)
     assert one.snapshot().measure(SIM).success < 0.3
 
 
-def test_observations_made_at_once_are_all_counted(client: redis.Redis, health: Health) -> None:
-    at_once(*(lambda: health.succeeded(SIM, 0.5, 50) for _ in range(16)))
-    health.failed(SIM, FAULT)
+def test_observations_made_at_once_are_all_counted(client: redis.Redis, witness: Witness) -> None:
+    at_once(*(lambda: witness.succeeded(SIM, 0.5, 50) for _ in range(16)))
+    witness.failed(SIM, FAULT)
     twin = Twin()
     for ok in [True] * 16 + [False]:
         twin.observe(ok, None, None)
@@ -254,24 +281,20 @@ def test_observations_made_at_once_are_all_counted(client: redis.Redis, health: 
 
 def test_what_is_known_outlives_redis(redis_url: str, client: redis.Redis) -> None:
     with Wire(redis_url) as wire:
-        health = Health(kv.connect(wire.url))
-        health.succeeded(SIM, 0.25, 99)
+        health, witness = Health(kv.connect(wire.url)), Witness(client)
+        witness.succeeded(SIM, 0.25, 99)
         Admission(Scripts(client)).observe("sim", SIM.name, judged(Throttled("slow down", retry_after=60)))
         before = health.snapshot()
         assert before.measure(SIM) == Measure(0.25, 1.0, 99)
         assert before.resting(time.time()).keys() == {"sim/small"}
         wire.shut()
-        health.succeeded(SIM, 9, 9)
-        health.failed(SIM, FAULT)
         assert health.snapshot() == before
         wire.mend()
-        health.succeeded(SIM, 0.25, 99)
         after = seen(client).snapshot()
         assert (after.measure(SIM), after.rests) == (before.measure(SIM), before.rests)
 
 
 def test_a_process_that_never_reached_redis_works_by_the_catalog() -> None:
     health = Health(kv.connect("redis://127.0.0.1:1/0"))
-    health.succeeded(SIM, 1, 1)
     assert health.snapshot() == EMPTY
     assert health.snapshot().measure(SIM) == Twin().measure()
