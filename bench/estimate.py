@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
@@ -123,5 +124,5 @@ TEXTS: Mapping[str, Callable[[], str]] = {
     "base64": _base64,
     "hex": _hex,
     "emoji": _emoji,
-    **{language: lambda text=text: text for language, text in _languages().items()},
+    **{language: partial(str, text) for language, text in _languages().items()},
 }

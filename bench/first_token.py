@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import psycopg
@@ -111,7 +112,8 @@ def _through(ground: Ground, house: House) -> Timing:
 
 
 def _events(ground: Ground, run: uuid.UUID, last: str) -> list[tuple[str, dict[str, str]]]:
-    return [entry for _, entries in ground.redis.xread({key(run): last}, block=1_000) or () for entry in entries]
+    found: Any = ground.redis.xread({key(run): last}, block=1_000) or ()
+    return [entry for _, entries in found for entry in entries]
 
 
 def _admitted(house: House, run: uuid.UUID) -> float:

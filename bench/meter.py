@@ -45,4 +45,4 @@ def spent(pid: int) -> float:
 
 def resident(pid: int) -> float:
     """MiB."""
-    return psutil.Process(pid).memory_info().rss / 2**20
+    return float(psutil.Process(pid).memory_info().rss) / 2**20

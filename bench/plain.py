@@ -59,6 +59,7 @@ def _client() -> Any:
 
 
 def _database() -> psycopg.Connection:
-    if not hasattr(_own, "connection"):
-        _own.connection = psycopg.connect(os.environ["PLAIN_DATABASE_URL"], autocommit=True)
-    return _own.connection
+    found: psycopg.Connection | None = getattr(_own, "connection", None)
+    if found is None:
+        found = _own.connection = psycopg.connect(os.environ["PLAIN_DATABASE_URL"], autocommit=True)
+    return found

@@ -49,7 +49,11 @@ def _cpu_ms(decide: Callable[[], object]) -> float:
 
 def _provider(number: int) -> Provider:
     models = tuple(
-        Model(f"family-{nr}/model-{nr}-instruct", context=128_000, price=Price(*[number * nr * 10**6] * 4, "bench"))
+        Model(f"family-{nr}/model-{nr}-instruct", context=128_000, price=_price(number * nr * 10**6))
         for nr in range(MODELS)
     )
     return Provider(f"provider-{number}", f"Provider {number}", "openai", "http://bench.test", models=models)
+
+
+def _price(rate: int) -> Price:
+    return Price(rate, rate, rate, rate, "bench")

@@ -51,7 +51,7 @@ _SCRIPTS = tuple(  # UTF-8's first byte tells the script: from, to, tokens of a 
         (0xF0, 0xF4, 3.05),  # emoji, and all that is rare
     )
 )
-_STRAY = 1.1  # times the root of the bytes: by how much a text may stray from the rule; a short one strays further
+_STRAY = 1.2  # times the root of the bytes: by how much a text may stray from the rule; a short one strays further
 _PER_MESSAGE = 4  # role and separators, in every chat format seen
 _PER_CHAT = 3
 _TO_LAST_SEAM = re.compile(r"(?s).*(?:[^A-Za-z0-9 \t](?=[^0-9])|[ \t](?=[^ \t0-9]))")  # nothing counted goes across
