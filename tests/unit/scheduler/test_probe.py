@@ -105,6 +105,7 @@ def test_a_key_that_works_for_calls_may_be_refused_its_list(place: Fleet) -> Non
 
 
 def test_a_key_that_was_mended_is_found_before_its_rest_is_over(place: Fleet) -> None:
+    place.called(None)
     place.called(BadCredentials("no such key"))
     assert short(place.ask()) is Reason.LOCKED
     with Vendor(REFUSED) as vendor:
