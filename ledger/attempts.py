@@ -125,7 +125,7 @@ class Taken:
 
 
 def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> Taken | None:
-    """Take over an attempt that was admitted for us, or None when its lease has run out."""
+    """Take over an attempt that was admitted for us, or None when its lease has run out or nobody wants it any more."""
     rows = ledger.run("attempts.take", attempt=attempt, owner=owner, lease=lease)
     return Taken(rows[0].number, rows[0].provider, rows[0].model, rows[0].hold_nanousd) if rows else None
 
@@ -141,6 +141,11 @@ def call_back_lost(ledger: Ledger, *, calm: float) -> None:
     `calm` (seconds) is for a message to be sent after its claim, and for one that was taken to be claimed by its taker.
     """
     ledger.run("attempts.call_back_lost", calm=calm)
+
+
+def call_back_cancelled(ledger: Ledger) -> None:
+    """Give up the calls that were handed over and cancelled before anybody took them."""
+    ledger.run("attempts.call_back_cancelled")
 
 
 def renew(
@@ -244,13 +249,14 @@ class Waiting:
     idx: int
     epoch: int
     seen_at: datetime  # by Postgres' clock
+    is_batch: bool = False
 
 
 def waiting(ledger: Ledger, *, after: Waiting | None, limit: int) -> list[Waiting]:
     """The next of those who wait for capacity, those of the oldest runs first."""
     run, idx = (after.run, after.idx) if after else (uuid.UUID(int=0), -1)
     rows = ledger.run("steps.waiting", run=run, idx=idx, limit=limit)
-    return [Waiting(row.run_id, row.idx, row.epoch, row.now) for row in rows]
+    return [Waiting(row.run_id, row.idx, row.epoch, row.now, row.is_batch) for row in rows]
 
 
 def park(ledger: Ledger, run: uuid.UUID, idx: int, signature: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ that was cut short had reached its provider, so its cost is charged as an estima
 - a lease that ran out: its worker is gone, or cannot reach Postgres;
 - a publish that nobody noted: the submitter died, or the broker was away;
 - a marker that Redis has lost: it was flushed or replaced, and all messages with it;
+- a cancel of a call that was handed over and not taken yet;
 - a provider's queue drained past a call that was handed over, while nobody has taken the call: likewise;
 - a steps queue drained past the run's last sign of life, while a step of it is due: its message was lost on the way;
 - a step that waits by the ledger, while no waiting room knows it and the queue was drained since.
@@ -64,6 +65,7 @@ class Recovery:
 
     def _pass(self) -> None:
         was_emptied = self._check_marker()
+        attempts.call_back_cancelled(self.ledger)
         attempts.call_back_lost(self.ledger, calm=self.handed_after)
         abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=BATCH)
         for one in abandoned:

@@ -5,6 +5,7 @@ While Postgres is away nothing is cut: calls go on, and settling waits.
 """
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import redis
 import structlog
+from redis.client import PubSub
 
 from goblin.errors import LeaseLost, Unavailable
 from goblin.kv import outages
@@ -21,6 +23,8 @@ from providers.call import Control
 from providers.errors import Cancelled
 
 CANCEL = "goblin:cancel"  # pub/sub: a run id, so that its calls need not wait for the next renewal
+EAR_S = 1.0  # between two signs of life of Redis; the ledger is asked as often while there is none
+ECHO_S = 0.5  # after a cancel, for calls that were about to begin when it came
 DISPATCH_LEASE = 60.0  # seconds that an admitted call may lie in its provider's queue
 _log = structlog.get_logger()
 
@@ -77,8 +81,9 @@ class Leases:
                 del self._held[attempt]
 
     def _renew_always(self) -> None:
+        pause_s = self.duration / 3
         while not self.is_stopped:
-            self._hurry.wait(self.duration / 3)
+            pause_s = ECHO_S if self._hurry.wait(pause_s) else self.duration / 3
             self._hurry.clear()
             with self._lock:
                 spent = {attempt: held.spent for attempt, held in self._held.items()}
@@ -105,13 +110,33 @@ class Leases:
             held.control.cut(error)
 
     def _listen_always(self) -> None:
-        """The message only hurries the renewal; what it says is asked of the ledger."""
+        """The message only hurries the renewal; what it says is asked of the ledger, also while nothing is heard."""
         while not self.is_stopped:
             try:
                 with outages(), self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(CANCEL)
-                    while not self.is_stopped:
-                        if channel.get_message(timeout=self.duration / 3):
-                            self._hurry.set()
+                    self._listen(channel)
             except Unavailable:
-                threading.Event().wait(1)
+                self._hurry.set()
+                threading.Event().wait(EAR_S)
+
+    def _listen(self, channel: PubSub) -> None:
+        """Redis is asked for a sign of life all the time: a network that swallows everything says nothing of it."""
+        was_heard = False
+        while not self.is_stopped:
+            channel.ping()
+            is_heard = self._hear(channel)
+            if not (is_heard and was_heard):  # a cancel may have passed meanwhile
+                self._hurry.set()
+            was_heard = is_heard
+
+    def _hear(self, channel: PubSub) -> bool:
+        """Listen for a while; whether Redis gave its sign of life."""
+        end, is_heard = time.monotonic() + EAR_S, False
+        while (left := end - time.monotonic()) > 0:
+            match channel.get_message(timeout=left):
+                case {"type": "pong"}:
+                    is_heard = True
+                case {"type": "message"}:
+                    self._hurry.set()
+        return is_heard

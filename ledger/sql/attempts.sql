@@ -31,9 +31,11 @@ returning number;
 
 -- name: take
 -- The worker that will make the call takes the lease from the one that admitted it.
-update attempts set owner = %(owner)s, lease_until = now() + make_interval(secs => %(lease)s)
-where id = %(attempt)s and status = 'open' and owner is null and lease_until > now()
-returning number, provider, model, hold_nanousd;
+update attempts a set owner = %(owner)s, lease_until = now() + make_interval(secs => %(lease)s)
+from runs r, steps s
+where a.id = %(attempt)s and a.status = 'open' and a.owner is null and a.lease_until > now()
+  and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx and coalesce(r.cancel_requested_at, s.cancel_requested_at) is null
+returning a.number, a.provider, a.model, a.hold_nanousd;
 
 -- name: call_back
 -- Redis came back empty: calls that were handed over to another worker's queue are not on their way any more.
@@ -47,6 +49,14 @@ from marks d
 where a.status = 'open' and a.owner is null and a.lease_until > now()
   and d.name = 'drained:' || a.provider and d.set_at < now() - make_interval(secs => %(calm)s)
   and a.started_at < d.value::timestamptz - make_interval(secs => %(calm)s);
+
+-- name: call_back_cancelled
+-- Calls that were handed over, that nobody has taken, and that nobody wants any more.
+update attempts a set lease_until = now(), error = '{"type": "cancelled", "message": "it was cancelled"}'
+from runs r, steps s
+where a.status = 'open' and a.owner is null and a.lease_until > now()
+  and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx
+  and coalesce(r.cancel_requested_at, s.cancel_requested_at) is not null;
 
 -- name: renew
 -- All leases of one worker process; what does not come back is lost, what is cancelled, with its run or alone, must stop.

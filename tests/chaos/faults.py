@@ -13,6 +13,7 @@ from tests.chaos.town import PARTS, Town
 from tests.processes import ProcessContainer
 
 READY_S = 30.0  # that a killed server has to come back
+LADEN_S = 120.0  # that a process has, as all that are running go on meanwhile
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,14 @@ def _kill(place: Town, fault: Fault) -> None:
     victim = place.container(fault.whom)
     victim.kill("SIGKILL")
     victim.start()
-    victim.ready()
+    place.until(victim.is_ready, LADEN_S)
 
 
 def _term(place: Town, fault: Fault) -> None:
     victim = place.container(fault.whom)
     victim.teardown()
     victim.start()
-    victim.ready()
+    place.until(victim.is_ready, LADEN_S)
 
 
 def _freeze(place: Town, fault: Fault) -> None:

@@ -8,6 +8,8 @@ from typing import Self
 
 from sqlalchemy import make_url
 
+PIECE = 16_384  # bytes that are handed on at a time
+
 
 class Wire:
     """Forwards loopback TCP to the server of a URL.
@@ -88,13 +90,14 @@ class Wire:
         return server
 
     def _forward(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        piece = memoryview(bytearray(PIECE))  # one for all, as thousands of these are alive for an hour
         with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
+            while size := source.recv_into(piece):
                 if is_answer and self._loses_answer:
                     self._loses_answer = False
                     break
                 self._flows.wait()
-                target.sendall(data)
+                target.sendall(piece[:size])
         for end in (source, target):
             self._open.discard(end)
             _end(end)
