@@ -95,7 +95,7 @@ class BadCredentials(ProviderFault):
 
 
 class UnknownModel(ProviderFault):
-    """This provider has no such model (retired, renamed, not pulled); others may serve the step."""
+    """This provider has no such model (retired, renamed, not pulled), or no way to it; others may serve the step."""
 
     slug = "unknown_model"
 

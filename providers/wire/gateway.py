@@ -5,6 +5,7 @@ The words of an exception stand in the message, so that they are read here, and 
 
 from providers.errors import (
     BadCredentials,
+    BadRequest,
     ContentFiltered,
     ContextTooLong,
     Overloaded,
@@ -17,7 +18,18 @@ from providers.wire.complaint import rule
 
 _ANY = (400, 401, 403, 404, 429)
 
+# Read before a dialect's own words, which a gateway quotes. Here one model's vendor refused the gateway's key: the other
+# models may serve, and our key to the gateway is not to blame.
+UPSTREAM = (
+    rule(
+        UnknownModel,
+        status=(400, 401, 403),
+        contains=("litellm.authenticationerror", "litellm.permissiondeniederror"),
+    ),
+    rule(UnknownModel, status=(401, 403), contains=("litellm.badrequesterror",)),
+)
 RULES = (
+    rule(BadRequest, status=(400,), contains=("invalid request format",)),
     rule(
         UnknownModel,
         "key_model_access_denied",
@@ -26,7 +38,9 @@ RULES = (
         "org_model_access_denied",
     ),
     rule(QuotaSpent, "budget_exceeded"),
-    rule(BadCredentials, "token_not_found_in_db", "expired_key"),
+    rule(
+        BadCredentials, "token_not_found_in_db", "expired_key", "no_db_connection"
+    ),  # the last: a key, and nobody to ask
     rule(ContextTooLong, status=_ANY, contains=("contextwindowexceedederror",)),
     rule(ContentFiltered, status=_ANY, contains=("contentpolicyviolationerror",)),
     rule(
@@ -49,9 +63,9 @@ RULES = (
     rule(
         Overloaded,
         status=_ANY,
-        contains=("no deployments available", "no healthy deployment", "serviceunavailableerror"),
+        contains=("no healthy deployment", "serviceunavailableerror"),
     ),
-    rule(Throttled, status=_ANY, contains=("litellm.ratelimiterror",)),
+    rule(Throttled, status=_ANY, contains=("litellm.ratelimiterror", "no deployments available")),  # it says until when
     rule(
         ServerError,
         status=(400,),

@@ -27,6 +27,7 @@ from providers.wire.think import Splitter
 from providers.wire.tool import NO_TOOLS, Pieces, said
 
 RULES = (
+    *gateway.UPSTREAM,
     rule(
         QuotaSpent,
         "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "exceeded_current_quota_error",

@@ -22,7 +22,8 @@ from providers.errors import ProviderFault
 from providers.message import Event, Finish, Report, Text, Thought, ToolCall
 from providers.wire.embedding import EMBEDDING
 from providers.wire.spoken import SPOKEN
-from tests.fakes.transcripts import TRANSCRIPTS, framed
+from tests.fakes.said import framed
+from tests.fakes.transcripts import TRANSCRIPTS
 from tests.fakes.vendor import provider
 
 Outcome: TypeAlias = tuple[list[Event], str]

@@ -17,7 +17,7 @@ from providers.registry import load
 from providers.wire.bedrock import Bedrock
 from providers.wire.dialect import Decoder
 from providers.wire.sse import LONGEST_LINE
-from tests.fakes.transcripts import frame
+from tests.fakes.said import frame
 from tests.fakes.vendor import PROMPT, chat, provider
 
 SIGNING = provider(

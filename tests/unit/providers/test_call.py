@@ -24,7 +24,7 @@ from providers.errors import (
 )
 from providers.message import Event, Finish, Text
 from providers.provider import Deadlines
-from tests.fakes.transcripts import DONE, delta, sse
+from tests.fakes.said import DONE, delta, sse
 from tests.fakes.vendor import END, KEY, PROMPT, Connection, Vendor, chat, chunk, provider
 
 HELLO, STOP = sse(delta(content="Hello")), sse(delta("stop"), end=DONE)

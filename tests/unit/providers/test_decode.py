@@ -24,11 +24,10 @@ from providers.message import Event, Finish, Text, Thought, Usage
 from providers.wire.spoken import SPOKEN
 from providers.wire.sse import LONGEST_LINE
 from providers.wire.tool import LONGEST_ARGUMENTS, MOST_CALLS
-from tests.fakes.transcripts import (
+from tests.fakes.said import (
     DONE,
     MESSAGE_START,
     PLAIN_USAGE,
-    TRANSCRIPTS,
     Transcript,
     block,
     content,
@@ -41,6 +40,7 @@ from tests.fakes.transcripts import (
     partial,
     sse,
 )
+from tests.fakes.transcripts import TRANSCRIPTS
 from tests.fakes.vendor import KEY, provider
 
 EVERY = pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda one: f"{one.dialect}: {one.name}")
