@@ -212,15 +212,14 @@ class Twin:
 
     # a loss of Redis
 
-    def lose(self, reach: int) -> None:
-        """All is gone, and built anew from the calls under way, which may last `reach` ms more, and what was kept."""
-        calls, kept = self.records, {name: one.kept() for name, one in self.breakers.items() if one.changed}
-        spent = {name: known.spent for name, known in self.budgets.items()}
-        self.__init__()  # type: ignore[misc]
-        self.breakers.update(kept)
-        self.budgets |= {name: Budget(amount) for name, amount in spent.items()}
-        for attempt, record in calls.items():
-            self._load(attempt, record, reach)
+    def after_loss(self, reach: int) -> "Twin":
+        """Another one, of what was spent and kept, and of the calls under way, which may last `reach` ms in all."""
+        other = Twin()
+        other.breakers.update({name: one.kept() for name, one in self.breakers.items() if one.changed})
+        other.budgets |= {name: Budget(known.spent) for name, known in self.budgets.items()}
+        for attempt, record in self.records.items():
+            other._load(attempt, record, reach)
+        return other
 
     def _load(self, attempt: str, record: dict[str, Any], reach: int) -> None:
         one, at = {**record["one"], "is_counted_on_arrival": True}, record["at"]

@@ -143,7 +143,7 @@ class Both:
         self.move(0)
         head = {"generation": "1", "now": self.now, "span": SPAN, "calls": [], "worked": []}
         self.scripts.run("load", {**head, "spent": spent, "breakers": list(self.kept.items()), "holds": calls})
-        self.twin.lose(REACH)
+        self.twin = self.twin.after_loss(REACH)
         assert self.client.zcard(f"{root}holds") == len(calls)
 
     def _call(self, attempt: str, record: dict[str, Any]) -> dict[str, Any]:
