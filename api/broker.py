@@ -34,14 +34,20 @@ class Broker:
         self._lock = threading.Lock()
 
     def publish(
-        self, plan: Plan, run: uuid.UUID, epoch: int = FIRST_EPOCH, settled: Collection[int] = frozenset()
+        self,
+        plan: Plan,
+        run: uuid.UUID,
+        epoch: int = FIRST_EPOCH,
+        settled: Collection[int] = frozenset(),
+        *,
+        is_batch: bool = False,
     ) -> None:
         """Send the messages of a run, or of what is left of it, if the broker takes them now. It runs in any case."""
         with self._lock:
             if time.monotonic() < self._rests_until:
                 return
         try:
-            canvas.publish(self._celery, plan, run, epoch, settled)
+            canvas.publish(self._celery, plan, run, epoch, settled, app.BATCH if is_batch else app.STEPS)
             runs.mark_published(self._ledger, run, epoch)
         except Unavailable as error:
             with self._lock:

@@ -88,7 +88,7 @@ def _go_on(house: House, run_id: uuid.UUID, step: StepView, cancelled: Cancelled
     if cancelled.open_steps == 0:
         conclude_run(house.ledger, house.feed, run_id, plan, fail_fast=rest.fail_fast)
     elif rest.epoch == cancelled.epoch:
-        house.broker.publish(plan, run_id, rest.epoch, rest.settled)
+        house.broker.publish(plan, run_id, rest.epoch, rest.settled, is_batch=rest.is_batch)
 
 
 def _finished(idx: int, cost: int, error: Any) -> tuple[str, dict[str, Any]]:

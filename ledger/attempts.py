@@ -249,13 +249,14 @@ class Waiting:
     idx: int
     epoch: int
     seen_at: datetime  # by Postgres' clock
+    is_batch: bool = False
 
 
 def waiting(ledger: Ledger, *, after: Waiting | None, limit: int) -> list[Waiting]:
     """The next of those who wait for capacity, those of the oldest runs first."""
     run, idx = (after.run, after.idx) if after else (uuid.UUID(int=0), -1)
     rows = ledger.run("steps.waiting", run=run, idx=idx, limit=limit)
-    return [Waiting(row.run_id, row.idx, row.epoch, row.now) for row in rows]
+    return [Waiting(row.run_id, row.idx, row.epoch, row.now, row.is_batch) for row in rows]
 
 
 def park(ledger: Ledger, run: uuid.UUID, idx: int, signature: Mapping[str, Any]) -> bool:

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from ledger.session import Ledger
+
+BATCH = "steps.batch"  # the queue of the steps of batches; no provider can be called so
 
 
 def get(ledger: Ledger, name: str) -> str | None:
@@ -15,9 +18,11 @@ def put(ledger: Ledger, name: str, value: str) -> None:
     ledger.run("marks.set", name=name, value=value)
 
 
-def sound(ledger: Ledger) -> str | None:
-    """The moment (text, by Postgres' clock) of a new sounding of the steps queue; None while none is due."""
-    rows = ledger.run("marks.sound")
+def sound(ledger: Ledger, queue: str | None = None) -> str | None:
+    """The moment (text, by Postgres' clock) of a sounding of the steps queue, or of BATCH; None while none is due."""
+    rows = ledger.run(
+        "marks.sound", sounded=_name("sounded", queue), drained=_name("drained", queue), is_batch=queue == BATCH
+    )
     return rows[0].value if rows else None
 
 
@@ -26,11 +31,20 @@ def sound_calls(ledger: Ledger, calm: float) -> dict[str, str]:
     return {row.provider: row.value for row in ledger.run("marks.sound_calls", calm=calm)}
 
 
-def drained(ledger: Ledger, sent_at: str, provider: str | None = None) -> None:
-    """Note that a provider's queue, or that of the steps, was drained up to what was sent at `sent_at` (text from the
-    sounding)."""
-    name = "drained" if provider is None else f"drained:{provider}"
-    ledger.run("marks.drained", name=name, sent_at=sent_at)
+def drained(ledger: Ledger, sent_at: str, queue: str | None = None) -> None:
+    """Note that a provider's queue, BATCH, or that of the steps, was drained up to what was sent at `sent_at` (text of
+    a sounding)."""
+    ledger.run("marks.drained", name=_name("drained", queue), sent_at=sent_at)
+
+
+def drained_at(ledger: Ledger, queue: str | None = None) -> datetime | None:
+    """What was sent to the steps queue, or to BATCH, before this moment has been taken from it."""
+    value = get(ledger, _name("drained", queue))
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _name(mark: str, queue: str | None) -> str:
+    return mark if queue is None else f"{mark}:{queue}"
 
 
 @contextmanager

@@ -53,6 +53,7 @@ class Remainder:
     epoch: int
     settled: frozenset[int]
     fail_fast: bool
+    is_batch: bool = False  # its messages go behind those of runs that somebody waits for
 
 
 def submit(ledger: Ledger, run: NewRun) -> Submitted:
@@ -135,7 +136,7 @@ def remainder(ledger: Ledger, run_id: uuid.UUID) -> Remainder:
 def remainders(ledger: Ledger, run_ids: Sequence[uuid.UUID]) -> list[Remainder]:
     """In no order; absent where there is no such run."""
     return [
-        Remainder(row.id, row.plan, row.epoch, frozenset(row.settled), row.options.get("fail_fast", True))
+        Remainder(row.id, row.plan, row.epoch, frozenset(row.settled), row.options.get("fail_fast", True), row.is_batch)
         for row in ledger.run("runs.remainders", runs=list(run_ids))
     ]
 

@@ -6,7 +6,6 @@ where it ended.
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from ledger import attempts, runs
 from ledger.attempts import Waiting
@@ -27,15 +26,15 @@ class Absent:
     rooms: WaitingRooms
     page: int = PAGE
     _after: Waiting | None = None
-    _known: dict[Waiter, datetime] = field(default_factory=dict)  # missing in the round before
-    _found: dict[Waiter, datetime] = field(default_factory=dict)  # missing in this round
+    _known: dict[Waiter, Waiting] = field(default_factory=dict)  # missing in the round before
+    _found: dict[Waiter, Waiting] = field(default_factory=dict)  # missing in this round
 
-    def look(self) -> list[tuple[Waiter, datetime]]:
-        """Who is missing among the next to be looked at, each with when that was first seen (by Postgres' clock).
+    def look(self) -> list[Waiting]:
+        """Who is missing among the next to be looked at, each as when that was first seen.
 
         Raises Unavailable while a part is away.
         """
-        missing: list[tuple[Waiter, datetime]] = []
+        missing: list[Waiting] = []
         for _ in range(PAGES):
             page = attempts.waiting(self.ledger, after=self._after, limit=self.page)
             missing += self._missing(page)
@@ -45,11 +44,11 @@ class Absent:
                 break
         return missing
 
-    def _missing(self, page: list[Waiting]) -> list[tuple[Waiter, datetime]]:
-        seen = {Waiter(one.run, one.idx, one.epoch): one.seen_at for one in page}
+    def _missing(self, page: list[Waiting]) -> list[Waiting]:
+        seen = {Waiter(one.run, one.idx, one.epoch): one for one in page}
         absent = self.rooms.missing(list(seen))
         self._found |= {one: self._known.get(one, seen[one]) for one in absent}
-        return [(one, self._found[one]) for one in absent]
+        return [self._found[one] for one in absent]
 
 
 @dataclass(slots=True)

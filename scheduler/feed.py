@@ -23,7 +23,7 @@ from routing.budget import of_batch
 from scheduler.collect import Collector
 from scheduler.share import Claim, shares
 from workers import line
-from workers.app import App
+from workers.app import BATCH, App
 from workers.canvas import publish
 from workers.halt import halt
 from workers.order import Desk
@@ -97,7 +97,7 @@ class Feeder:
         read = [line.read(desk, batch.endpoint, one) for one in page]
         made = feeding.feed(self.ledger, batch, read, line.DOUBLE)
         for run, new in made:
-            publish(self.app, Plan.from_value(new.plan), run, 1)
+            publish(self.app, Plan.from_value(new.plan), run, 1, queue=BATCH)
         runs.mark_all_published(self.ledger, {run: 1 for run, _ in made})
         _log.info("batch.fed", batch=str(batch.id), to=page[-1].number, runs=len(made), bad=len(page) - len(made))
 

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import redis
 import structlog
@@ -27,7 +27,7 @@ from ledger import attempts, marks, runs
 from ledger.runs import Remainder
 from ledger.session import Ledger
 from scheduler.absent import Absent, Silent
-from workers.app import App
+from workers.app import BATCH, STEPS, App
 from workers.canvas import publish, sound
 from workers.conclude import conclude_run
 from workers.stream import Feed
@@ -36,7 +36,7 @@ from workflow.plan import Plan, PlanError
 MARKER = "goblin:marker"
 AT_ONCE = 16  # runs that are published side by side, as each is a handful of round trips
 TOGETHER = 100  # runs that are read and noted together
-BATCH = 500  # rows per statement; the next pass takes the rest
+ROWS = 500  # of a statement; the next pass takes the rest
 _log = structlog.get_logger()
 
 
@@ -67,29 +67,31 @@ class Recovery:
         was_emptied = self._check_marker()
         attempts.call_back_cancelled(self.ledger)
         attempts.call_back_lost(self.ledger, calm=self.handed_after)
-        abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=BATCH)
+        abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=ROWS)
         for one in abandoned:
             _log.warning("attempts.abandoned", run=str(one.run), count=one.attempts)
         self._publish_all([(one.run, one.epoch) for one in abandoned if one.open_steps], is_new=True)
-        lost = runs.unpublished(self.ledger, patience=0 if was_emptied else self.unpublished_after, limit=BATCH)
-        lost += self.silent.look(patience=self.stalled_after, limit=BATCH)
+        lost = runs.unpublished(self.ledger, patience=0 if was_emptied else self.unpublished_after, limit=ROWS)
+        lost += self.silent.look(patience=self.stalled_after, limit=ROWS)
         lost += self._lost_waiters()
         self._publish_all(lost, is_new=False)
-        for run in runs.unfinished(self.ledger, patience=self.unfinished_after, limit=BATCH):
+        for run in runs.unfinished(self.ledger, patience=self.unfinished_after, limit=ROWS):
             self._finish(run)
-        if (sent_at := marks.sound(self.ledger)) is not None:
-            sound(self.app, sent_at)
+        for queue in (None, BATCH):
+            if (sent_at := marks.sound(self.ledger, queue)) is not None:
+                sound(self.app, sent_at, queue)
         for provider, sent_at in marks.sound_calls(self.ledger, self.handed_after).items():
             sound(self.app, sent_at, provider)
 
     def _lost_waiters(self) -> list[tuple[uuid.UUID, int]]:
         """Runs of steps that were called out of their rooms by a message that never arrived."""
         missing = self.absent.look()
-        drained = marks.get(self.ledger, "drained")
-        if drained is None:
-            return []
-        before = datetime.fromisoformat(drained) - timedelta(seconds=self.stalled_after)
-        return [(one.run, one.epoch) for one, since in missing if since < before]
+        calm = timedelta(seconds=self.stalled_after)
+        drained = {is_batch: marks.drained_at(self.ledger, BATCH if is_batch else None) for is_batch in (False, True)}
+        before = {is_batch: moment - calm for is_batch, moment in drained.items() if moment is not None}
+        return [
+            (one.run, one.epoch) for one in missing if one.is_batch in before and one.seen_at < before[one.is_batch]
+        ]
 
     def _check_marker(self) -> bool:
         """Whether Redis was emptied: one that does not hold our marker has lost everything else, too."""
@@ -124,7 +126,8 @@ class Recovery:
             under = runs.renew_epochs(self.ledger, under)
 
         def publish_one(run: uuid.UUID) -> None:
-            publish(self.app, plans[run], run, under[run], rests[run].settled)
+            queue = BATCH if rests[run].is_batch else STEPS
+            publish(self.app, plans[run], run, under[run], rests[run].settled, queue)
 
         list(pool.map(publish_one, under))
         runs.mark_all_published(self.ledger, under)

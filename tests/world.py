@@ -23,7 +23,7 @@ from ledger import runs
 from ledger.runs import NewRun, NewStep
 from ledger.session import Ledger
 from tests.processes import PATIENCE_S, ProcessContainer, Processes, WorkerContainer
-from workers.app import STEPS, App, create, provider_queue
+from workers.app import BATCH, STEPS, App, create, provider_queue
 from workers.canvas import publish
 from workers.stream import key
 from workflow.parse import parse
@@ -102,7 +102,7 @@ class World:
         waits: bool = True,
     ) -> WorkerContainer:
         """A worker of the steps and all simulated providers, unless its queues are given; ready if this `waits`."""
-        consumed = queues or (STEPS, *(provider_queue(sim.name) for sim in self.sims))
+        consumed = queues or (STEPS, *(provider_queue(sim.name) for sim in self.sims), BATCH)
         argv = ["-m", "celery", "-A", "workers.app", "worker", "-n", f"{name}@%h", "-Q", ",".join(consumed)]
         worker = WorkerContainer(
             self._processes,

@@ -15,11 +15,13 @@ from kombu.messaging import Producer
 
 from goblin import log
 from goblin.settings import Settings, load
+from ledger import marks
 from providers.registry import Provider
 from workers.consume import AMQP, Gather
 from workers.producer import Share
 
 STEPS = "steps"
+BATCH = marks.BATCH
 
 
 def provider_queue(provider: str) -> str:
@@ -28,8 +30,9 @@ def provider_queue(provider: str) -> str:
 
 
 def queues(providers: Iterable[Provider]) -> list[str]:
-    """What a worker consumes by default: the steps, and every provider that it could call, for which it has the key."""
-    return [STEPS, *(provider_queue(provider.id) for provider in providers if provider.obstacle is None)]
+    """What a worker consumes by default: the steps, those of batches, and every provider that it could call, for which
+    it has the key."""
+    return [STEPS, *(provider_queue(provider.id) for provider in providers if provider.obstacle is None), BATCH]
 
 
 class App(Celery):
@@ -86,6 +89,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": {
             "max_connections": connections,
             "priority_steps": [0],
+            "queue_order_strategy": "sorted",  # calls that are admitted (provider.…), then steps, then steps.batch
             "socket_timeout": 30,
             "socket_connect_timeout": 2,
         },

@@ -14,36 +14,38 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from goblin.errors import Unavailable
-from workers.app import STEPS, provider_queue
+from workers.app import BATCH, STEPS, provider_queue
 from workflow.plan import Plan, Sequence, Stage, Step
 
 STEP, CALL, JOIN, SOUND = "goblin.step", "goblin.call", "goblin.join", "goblin.sound"
 _Part: TypeAlias = Signature | list[Signature]  # a message, or several side by side
 
 
-def publish(app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = ()) -> None:
+def publish(
+    app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = (), queue: str = STEPS
+) -> None:
     """Send the messages for what is left of a run. Raises Unavailable when the broker does not take them."""
-    canvas = compile_canvas(app, plan, run, epoch, settled)
+    canvas = compile_canvas(app, plan, run, epoch, settled, queue)
     if canvas is not None:
         send(canvas)
 
 
-def sound(app: Celery, sent_at: str, provider: str | None = None) -> None:
-    """Drop a line into a provider's queue, or that of the steps: whoever takes it proves that all that was sent before
-    has been taken.
+def sound(app: Celery, sent_at: str, of: str | None = None) -> None:
+    """Drop a line into a provider's queue, BATCH, or that of the steps: whoever takes it proves that all that was sent
+    before has been taken.
 
     It may lie in a long queue for up to an hour. Raises Unavailable as `publish` does.
     """
-    queue = STEPS if provider is None else provider_queue(provider)
-    args = (sent_at, provider)
+    queue = STEPS if of is None else of if of == BATCH else provider_queue(of)
+    args = (sent_at, of)
     send(app.signature(SOUND, args=args, immutable=True, queue=queue, expires=3_600, ignore_result=True))
 
 
 def compile_canvas(
-    app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = ()
+    app: Celery, plan: Plan, run: uuid.UUID, epoch: int, settled: Collection[int] = (), queue: str = STEPS
 ) -> Signature | None:
     """The canvas of all steps but the settled ones; None when nothing is left."""
-    return _Compiler(app, run, epoch, frozenset(settled)).sequence(plan.root)
+    return _Compiler(app, run, epoch, frozenset(settled), queue).sequence(plan.root)
 
 
 def send(canvas: Signature) -> None:
@@ -54,13 +56,13 @@ def send(canvas: Signature) -> None:
         raise Unavailable("the broker cannot be reached", retry_after=2) from error
 
 
-def step_signature(app: Celery, run: uuid.UUID, idx: int, epoch: int, goblin: str) -> Signature:
+def step_signature(app: Celery, run: uuid.UUID, idx: int, epoch: int, goblin: str, queue: str = STEPS) -> Signature:
     where = f"run {run} step {idx + 1}"
     return app.signature(
         STEP,
         args=(run.hex, idx, epoch),
         immutable=True,
-        queue=STEPS,
+        queue=queue,
         shadow=goblin,
         argsrepr=where,
         kwargsrepr="",
@@ -69,11 +71,12 @@ def step_signature(app: Celery, run: uuid.UUID, idx: int, epoch: int, goblin: st
 
 
 class _Compiler:
-    def __init__(self, app: Celery, run: uuid.UUID, epoch: int, settled: frozenset[int]) -> None:
+    def __init__(self, app: Celery, run: uuid.UUID, epoch: int, settled: frozenset[int], queue: str) -> None:
         self._app = app
         self._run = run
         self._epoch = epoch
         self._settled = settled
+        self._queue = queue
 
     def sequence(self, sequence: Sequence, last: Signature | None = None) -> Signature | None:
         """`last` closes a sequence that ends side by side, where one message must stand for all of it."""
@@ -92,7 +95,7 @@ class _Compiler:
             return self.sequence(branch, last=self._join())
         if branch.idx in self._settled:
             return None
-        return step_signature(self._app, self._run, branch.idx, self._epoch, branch.goblin)
+        return step_signature(self._app, self._run, branch.idx, self._epoch, branch.goblin, self._queue)
 
     def _before(self, part: _Part, rest: Signature | None) -> Signature:
         if isinstance(part, list):
@@ -104,5 +107,5 @@ class _Compiler:
 
     def _join(self) -> Signature:
         return self._app.signature(
-            JOIN, immutable=True, queue=STEPS, shadow="join", argsrepr=f"run {self._run}", ignore_result=True
+            JOIN, immutable=True, queue=self._queue, shadow="join", argsrepr=f"run {self._run}", ignore_result=True
         )

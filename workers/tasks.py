@@ -108,8 +108,8 @@ def join() -> None:
 
 
 @shared_task(bind=True, name=SOUND, send_events=False)
-def sound(self: Task, sent_at: str, provider: str | None = None) -> None:
-    marks.drained(process.runtime(self.app).ledger, sent_at, provider)
+def sound(self: Task, sent_at: str, of: str | None = None) -> None:
+    marks.drained(process.runtime(self.app).ledger, sent_at, of)
 
 
 def _answer(task: Task, errand: Errand, perform: Any) -> str:

@@ -63,7 +63,7 @@ select good.run_id as run from good order by number;
 -- name: lately
 -- Why the last lines of a batch ended that were fed and have ended, newest first.
 select coalesce(s.error ->> 'type', '') as type, coalesce(s.error -> 'details' ->> 'budget', '') as budget
-from (select run_id from batch_lines where batch_id = %(batch)s and number > %(fed)s - %(within)s and run_id is not null) l
+from (select run_id from batch_lines where batch_id = %(batch)s and number > %(fed)s::int - %(within)s::int and run_id is not null) l
      join runs r on r.id = l.run_id and r.status not in ('queued', 'running')
      left join lateral (select error from steps where run_id = r.id and status = 'failed' order by idx limit 1) s on true
 order by r.finished_at desc limit %(limit)s;

@@ -11,14 +11,16 @@ insert into marks (name, value) values (%(name)s, %(sent_at)s)
 on conflict (name) do update set value = greatest(marks.value::timestamptz, excluded.value::timestamptz)::text, set_at = now();
 
 -- name: sound
--- The moment of a new sounding, while runs are open: one at a time, unless the last one was lost.
+-- The moment of a new sounding, while runs (of batches) are open: one at a time, unless the last one was lost.
 insert into marks (name, value)
-select 'sounded', clock_timestamp()::text
-where exists (select from runs where status in ('queued', 'running'))
+select %(sounded)s, clock_timestamp()::text
+where case when %(is_batch)s
+           then exists (select from batches where status in ('validating', 'in_progress', 'finalizing', 'cancelling'))
+           else exists (select from runs where status in ('queued', 'running')) end
   and not exists (
     select from marks s
-    where s.name = 'sounded' and s.set_at > now() - interval '5 seconds'
-      and not exists (select from marks d where d.name = 'drained' and d.value::timestamptz >= s.value::timestamptz))
+    where s.name = %(sounded)s and s.set_at > now() - interval '5 seconds'
+      and not exists (select from marks d where d.name = %(drained)s and d.value::timestamptz >= s.value::timestamptz))
 on conflict (name) do update set value = excluded.value, set_at = now()
 returning value;
 

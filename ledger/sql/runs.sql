@@ -72,7 +72,7 @@ returning cost_nanousd;
 
 -- name: remainders
 -- What new canvases of runs are compiled from.
-select r.id, r.plan, r.epoch, r.options,
+select r.id, r.plan, r.epoch, r.options, r.batch_id is not null as is_batch,
        coalesce((select array_agg(s.idx) from steps s
                  where s.run_id = r.id and s.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '{}') as settled
 from runs r where r.id = any (%(runs)s);
@@ -107,13 +107,14 @@ select s.idx, s.status, r.cancel_requested_at is not null as is_cancelled
 from steps s join runs r on r.id = s.run_id where s.run_id = %(run)s;
 
 -- name: stalled
--- Open runs with a step that is due and that nobody took, although the steps queue was drained past the run's last sign
+-- Open runs with a step that is due and that nobody took, although their queue of steps was drained past the run's last sign
 -- of life: its message was lost. What else of the run is called or waits says nothing about that message.
 -- A loss shows at once, so all that fell silent within a minute are looked at, and a page of the others: many may wait.
 with recursive mark as (
-    select value::timestamptz - make_interval(secs => %(calm)s) as moment from marks where name = 'drained'
+    select name <> 'drained' as is_batch, value::timestamptz - make_interval(secs => %(calm)s) as moment
+    from marks where name in ('drained', 'drained:steps.batch')
 ), quiet as (
-    select r.id, r.epoch, r.touched_at from runs r, mark
+    select r.id, r.epoch, r.touched_at from runs r join mark on mark.is_batch = (r.batch_id is not null)
     where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
       and r.touched_at < mark.moment
       and (r.touched_at > mark.moment - interval '60 seconds' or r.id > %(after)s and r.id <= %(until)s)

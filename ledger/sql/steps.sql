@@ -48,7 +48,7 @@ returning s.idx;
 
 -- name: waiting
 -- A page of those who wait, from a step on.
-select s.run_id, s.idx, r.epoch, now() as now
+select s.run_id, s.idx, r.epoch, now() as now, r.batch_id is not null as is_batch
 from steps s join runs r on r.id = s.run_id
 where s.status = 'waiting' and r.status in ('queued', 'running') and r.published_epoch = r.epoch
   and (s.run_id, s.idx) > (%(run)s, %(idx)s)

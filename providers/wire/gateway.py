@@ -18,7 +18,7 @@ from providers.wire.complaint import rule
 
 _ANY = (400, 401, 403, 404, 429)
 
-# Read before a dialect's own words, which a gateway quotes. Here one model's vendor refused the gateway's key: the other
+# Read before a dialect's own words, which a gateway quotes. One model's vendor refused the gateway's key: its other
 # models may serve, and our key to the gateway is not to blame.
 UPSTREAM = (
     rule(

@@ -162,7 +162,9 @@ def every_statement() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", every_statement())
+@pytest.mark.parametrize(
+    "name", [name for name in every_statement() if name != "files.lines"]
+)  # a copy is not prepared
 def test_postgres_understands_every_statement(ledger: Ledger, name: str) -> None:
     parameters = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement(name))))
     numbered = re.sub(r"%\((\w+)\)s", lambda match: f"${parameters.index(match[1]) + 1}", statement(name))
