@@ -13,7 +13,7 @@ from api.schemas import Usage, Usd
 from goblin import clock
 from goblin.errors import Unavailable, UsageError
 from goblin.money import from_usd, to_usd
-from ledger import spending
+from ledger import batches, spending
 from ledger.spending import GroupBy, Spent
 from providers.name import nearest
 from routing import budget
@@ -79,7 +79,8 @@ def get_usage(
 
 @router.get("/v1/budgets", summary="What is left of each budget")
 def get_budgets(house: HouseDep, caller: CallerDep) -> Budgets:
-    """The budgets of the whole installation and of its providers, in hours and days of UTC, and that of the key."""
+    """The budgets of the whole installation and of its providers, in hours and days of UTC, that of the key,
+    and those of its batches that are under way."""
     return Budgets(data=budgets_above(house, caller))
 
 
@@ -110,6 +111,7 @@ def _above(house: House, caller: Caller) -> list[Budget]:
         found += [budget.of_provider(name, period, from_usd(usd)) for period, usd in limits if usd is not None]
     if caller.key_id is not None and caller.budget is not None:
         found.append(budget.of_key(caller.key_id, caller.budget))
+    found += [budget.of_batch(one.id, one.budget) for one in batches.purses(house.ledger, caller.key_id)]
     return found
 
 

@@ -60,7 +60,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """`runs` are those still open, `keys` and `batches` all; each with nano-dollars spent."""
+    """Nano-dollars spent by `runs` that are still open, by all `keys`, and by `batches` under way that have a budget."""
 
     holds: tuple[Hold, ...]
     made: tuple[Made, ...]  # oldest first

@@ -52,6 +52,8 @@ class Look:
     settled: tuple[Neighbour, ...]
     tried: tuple[Tried, ...]
     started_at: datetime | None = None  # of its first call
+    batch_id: uuid.UUID | None = None
+    batch_budget: int | None = None  # nano-dollars; None: none of its own
 
 
 def look(ledger: Ledger, run: uuid.UUID, idx: int, *, patience: float = PATIENCE) -> Look | None:
@@ -72,6 +74,8 @@ def look(ledger: Ledger, run: uuid.UUID, idx: int, *, patience: float = PATIENCE
         key_weight=row.key_weight,
         status=StepStatus(row.status),
         started_at=row.started_at,
+        batch_id=row.batch_id,
+        batch_budget=row.batch_budget,
         output=row.output,
         error=row.error,
         settled=tuple(Neighbour(i, StepStatus(status), output, error) for i, status, output, error in row.settled),

@@ -111,7 +111,9 @@ def known_as(counter: str) -> str:
     """What people call the budget of a counter: whose it is they know where it is said."""
     name = counter.partition("@")[0]
     kind, _, whose = name.partition(":")
-    return kind if whose and kind in {"run", "batch", "key"} else name
+    if kind == "batch":
+        return f"batch_{whose.replace('-', '')}"  # there may be several
+    return kind if whose and kind in {"run", "key"} else name
 
 
 def names_at(budgets: Iterable[Budget], moment_ms: int) -> tuple[str, ...]:

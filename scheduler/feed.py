@@ -31,6 +31,7 @@ from workflow.plan import Plan
 
 TICK = 0.1  # seconds between two looks of one turn
 SPENT = 10  # lines in a row that found no room in the batch's budget: the next ones would find none either
+_CUT = (BatchStatus.EXPIRED, BatchStatus.CANCELLED)  # what is under way ends with such a batch
 _log = structlog.get_logger()
 
 
@@ -69,10 +70,10 @@ class Feeder:
         for one in batches:
             if one.status is BatchStatus.IN_PROGRESS:
                 self._go_on(one, share[one.id])
-            elif one.open:
-                halt(self.ledger, self.client, one.id)
-            else:
+            elif not one.open:
                 self.collector.collect(one)
+            elif one.ends_as in _CUT:
+                halt(self.ledger, self.client, one.id)
 
     def _go_on(self, batch: OpenBatch, share: int) -> None:
         if batch.is_over:

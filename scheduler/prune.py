@@ -1,13 +1,15 @@
-"""Forgets runs that ended long ago: their inputs, steps, outputs, attempts and decisions.
+"""Forgets runs and batches that ended long ago, and files that were deleted or have expired.
 
-The entries stay: what was spent counts in usage and in the budgets of keys for ever. Events, kept answers and the
-counters of joins are in Redis and run out there by themselves.
+Of runs: their inputs, steps, outputs, attempts and decisions. The entries stay: what was spent counts in usage and in
+the budgets of keys for ever. Events, kept answers and the counters of joins are in Redis and run out there by
+themselves.
 """
 
 import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -16,6 +18,7 @@ from ledger import marks
 from ledger.session import Ledger
 
 BATCH = 200  # runs of one statement, so that none lasts long
+LINES = 10_000  # of files, likewise
 _log = structlog.get_logger()
 
 
@@ -36,7 +39,10 @@ class Prune:
         with marks.duty(self.ledger, "prune") as is_mine:
             if not is_mine:
                 return None
-            count = self._pass(clock.now() - timedelta(days=self.days))
+            moment = clock.now() - timedelta(days=self.days)
+            count = self._pass(moment)
+            self._sweep("file_lines", "files")
+            self._sweep("batch_lines", "batches", moment=moment)
         if count:
             _log.info("runs.pruned", count=count)
         return count
@@ -50,3 +56,12 @@ class Prune:
             count += found
             if found < self.batch or time.monotonic() >= end:
                 return count
+
+    def _sweep(self, lines: str, whole: str, **older: Any) -> None:
+        """Lines first, some at a time; whatever has none left goes with the last of them."""
+        end = time.monotonic() + self.at_most
+        while time.monotonic() < end:
+            (found,) = self.ledger.run(f"prune.{lines}", limit=LINES, **older)
+            if found.count < LINES:
+                self.ledger.run(f"prune.{whole}", **older)
+                return

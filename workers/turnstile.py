@@ -110,6 +110,8 @@ class Turnstile:
             above.append(budget.of_run(run, from_usd(look.options["budget_usd"])))
         if look.key_id is not None and look.key_budget is not None:
             above.append(budget.of_key(look.key_id, look.key_budget))
+        if look.batch_id is not None and look.batch_budget is not None:
+            above.append(budget.of_batch(look.batch_id, look.batch_budget))
         return tuple(above)
 
     def _place(self, candidate: Candidate, need: Need) -> Place:
@@ -149,7 +151,7 @@ def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:
         if short.reason in NEVER:
             continue
         if short.reason is Reason.BUDGET and not (waits_for_money and short.wait_ms is not None):
-            continue  # a run's or a key's budget never begins anew: nobody may wait for it
+            continue  # a run's, a batch's or a key's budget never begins anew: nobody may wait for it
         room = budget_room(short.what) if short.reason in OF_MONEY else short.place.provider
         known = [ms for ms in (found.get(room), short.wait_ms) if ms is not None]
         found[room] = min(known, default=None)

@@ -37,10 +37,10 @@ from entries
 where key_id is not null
 group by key_id
 union all
-select 'batch', batch_id, null, null, null, null, null, 0, sum(cost_nanousd)::bigint, 0
-from runs
-where batch_id is not null
-group by batch_id;
+select 'batch', b.id, null, null, null, null, null, 0, coalesce(sum(r.cost_nanousd), 0)::bigint, 0
+from batches b join runs r on r.batch_id = b.id
+where b.ended_at is null and b.budget_nanousd is not null
+group by b.id;
 
 -- name: ended
 -- What became of attempts that hold something: those still open, and what the ended ones took. The unknown are absent.

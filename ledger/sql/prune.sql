@@ -1,11 +1,48 @@
 -- name: runs
--- The next runs that ended long ago, with their steps, attempts, outputs and decisions. Their entries stay. Ids sort by
+-- The next runs that ended long ago, with their steps, attempts, outputs and decisions. Their entries stay. Those of a
+-- batch that has not ended stay, too: its results are written from them, and its budget counted. Ids sort by
 -- the moment of their making, so no run made later is looked at; what somebody has locked is left to the next pass.
 with old as (
     select id from runs
     where id < %(before)s and finished_at < %(moment)s
+      and (batch_id is null or not exists (select from batches b where b.id = runs.batch_id and b.ended_at is null))
     order by id limit %(limit)s
     for update skip locked
 )
 delete from runs using old where runs.id = old.id
 returning runs.id;
+
+-- name: file_lines
+-- The next lines of files that were deleted or have expired, unless a batch still reads them.
+with gone as (
+    delete from file_lines where (file_id, number) in (
+        select l.file_id, l.number from files f join file_lines l on l.file_id = f.id
+        where (f.deleted_at is not null or f.expires_at < now())
+          and not exists (select from batches b where b.file_id = f.id and b.ended_at is null)
+        limit %(limit)s)
+    returning 1
+)
+select count(*) as count from gone;
+
+-- name: files
+-- Files of which nothing is left.
+delete from files f
+where (f.deleted_at is not null or f.expires_at < now()) and not exists (select from file_lines l where l.file_id = f.id)
+returning f.id;
+
+-- name: batch_lines
+-- The next notes of what became of the lines of batches that ended long ago.
+with gone as (
+    delete from batch_lines where (batch_id, number) in (
+        select l.batch_id, l.number from batches b join batch_lines l on l.batch_id = b.id
+        where b.ended_at < %(moment)s
+        limit %(limit)s)
+    returning 1
+)
+select count(*) as count from gone;
+
+-- name: batches
+delete from batches b
+where b.ended_at < %(moment)s
+  and not exists (select from batch_lines l where l.batch_id = b.id)
+returning b.id;

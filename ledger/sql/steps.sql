@@ -2,6 +2,7 @@
 -- All that a step message needs to decide, in one row.
 select r.status as run_status, r.epoch, r.plan, r.input, r.options, r.key_id, r.cancel_requested_at is not null as is_cancelled,
        s.status, s.started_at, s.attempts, s.output, s.error, k.budget_nanousd as key_budget, coalesce(k.weight, 1) as key_weight,
+       r.batch_id, b.budget_nanousd as batch_budget,
        coalesce((select jsonb_agg(jsonb_build_array(o.idx, o.status, case when o.idx = any (s.after) then o.output end, o.error))
                  from steps o
                  where o.run_id = r.id and o.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '[]') as settled,
@@ -9,7 +10,7 @@ select r.status as run_status, r.epoch, r.plan, r.input, r.options, r.key_id, r.
            (select jsonb_agg(jsonb_build_array(a.provider, a.model, a.error) order by a.number)
             from attempts a where a.run_id = r.id and a.idx = s.idx and a.status <> 'open')
        end as tried
-from runs r join steps s on s.run_id = r.id left join keys k on k.id = r.key_id
+from runs r join steps s on s.run_id = r.id left join keys k on k.id = r.key_id left join batches b on b.id = r.batch_id
 where r.id = %(run)s and s.idx = %(idx)s;
 
 -- name: outputs

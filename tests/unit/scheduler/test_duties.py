@@ -19,7 +19,7 @@ from routing.refusal import Refused
 from routing.script import Scripts
 from scheduler.beat import EVERY, app
 from scheduler.recover import MARKER
-from scheduler.tasks import PROBE, PRUNE, QUEUE, REBUILD, RECOVER
+from scheduler.tasks import FEED, PROBE, PRUNE, QUEUE, REBUILD, RECOVER
 from tests.fakes.racing import at_once
 from tests.fakes.runs import SUCCESS, accept, claim
 from tests.fakes.wire import Wire
@@ -69,6 +69,7 @@ def test_every_duty_is_called_in_its_time_and_expires_when_nobody_takes_it(sched
     assert {(one["task"], one["schedule"], one["options"]["queue"]) for one in entries} == {
         (RECOVER, EVERY, QUEUE),
         (REBUILD, EVERY, QUEUE),
+        (FEED, EVERY, QUEUE),
         (PROBE, 60, QUEUE),
         (PRUNE, 60, QUEUE),
     }

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from goblin import clock
-from ledger import attempts, holds, keys, looks, marks, runs, spending
+from goblin.errors import Conflict
+from ledger import attempts, files, holds, keys, looks, marks, runs, spending
 from ledger.session import Ledger
 from ledger.states import RunStatus
 from scheduler.prune import Prune
+from tests.fakes.lines import begin, store
 from tests.fakes.runs import SUCCESS, accept, claim, one, request, rows
 
 DAYS = 30.0
@@ -115,3 +117,30 @@ def test_one_scheduler_at_a_time_prunes(ledger: Ledger) -> None:
         assert is_mine
         assert Prune(ledger, DAYS).go() is None
     assert Prune(ledger, DAYS).go() == 1
+
+
+def test_a_file_that_was_deleted_or_has_expired_goes_with_its_lines(ledger: Ledger) -> None:
+    deleted, expired, kept = (store(ledger, [b"{}"] * 3) for _ in range(3))
+    files.delete(ledger, deleted, None)
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update files set expires_at = now() where id = %s", (expired,))
+    Prune(ledger, DAYS).go()
+    assert [row.id for row in rows(ledger, "select id from files")] == [kept]
+    assert {row.file_id for row in rows(ledger, "select file_id from file_lines")} == {kept}
+
+
+def test_what_a_batch_needs_that_has_not_ended_is_kept(ledger: Ledger) -> None:
+    batch = begin(ledger, [b"{}"])
+    file = one(ledger, "select file_id from batches where id = %s", batch).file_id
+    with pytest.raises(Conflict):
+        files.delete(ledger, file, None)
+    old = aged(ledger, 31)
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update runs set batch_id = %s where id = %s", (batch, old))
+        connection.exec_driver_sql("update files set expires_at = now() where id = %s", (file,))
+    assert Prune(ledger, DAYS).go() == 0
+    assert len(rows(ledger, "select 1 from file_lines")) == 1
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update batches set status = 'completed', ended_at = now() - interval '31 days'")
+    assert Prune(ledger, DAYS).go() == 1
+    assert rows(ledger, "select 1 from file_lines") == rows(ledger, "select 1 from batches") == []
