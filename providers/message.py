@@ -22,13 +22,27 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoned:
+    """A whole block of the reasoning that led to calls, as its vendor wants it back with them.
+
+    `signature` is the vendor's own, opaque, and covers `text`. Of a hidden block it is all there is.
+    """
+
+    text: str
+    signature: str = ""
+    is_hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """`calls` are an assistant's; `answers` is the call whose result a message of the role tool is."""
+    """`calls` are an assistant's, `reasoned` what led to them; `answers` is the call whose result a message of the role
+    tool is."""
 
     role: Role
     content: str
     calls: tuple[ToolCall, ...] = ()
     answers: ToolCall | None = None
+    reasoned: tuple[Reasoned, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +105,5 @@ class Report:
     model: str | None = None
 
 
-Event: TypeAlias = Text | Thought | ToolCall | Finish | Report
+Event: TypeAlias = Text | Thought | Reasoned | ToolCall | Finish | Report
 Events: TypeAlias = Sequence[Event]

@@ -232,6 +232,7 @@ def _quirks(row: Row, said: ProviderSettings) -> Mapping[str, Any]:
         "reasoning_on": row.reasoning.on,
         "reasoning_off": row.reasoning.off,
         "reasoning_always": row.reasoning.always or None,
+        "reasoning_back": row.reasoning.back,
         "reasoning_temperature": None if row.reasoning.temperature else False,
         "temperature": None if row.temperature else False,
         "prefill": (row.prefill if said.prefill is None else said.prefill) or None,

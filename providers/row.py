@@ -37,6 +37,9 @@ class Reasoning(Part):
     always: bool = Field(False, description="every model takes these, not only those marked as reasoning")
     temperature: bool = Field(True, description="a temperature may be sent while a model reasons")
     output: str | None = Field(None, description="where reasoning text comes back; for readers")
+    back: Literal["reasoning_content", "reasoning", "thinking_blocks"] | None = Field(
+        None, description="how chat completions hand it back with the calls that it led to; absent: they do not"
+    )
 
 
 class EmbeddingRow(Part):

@@ -105,6 +105,7 @@ def estimate_tools(tools: Sequence[Mapping[str, Any]]) -> int:
 def _texts(message: Message) -> Iterator[str]:
     yield message.content
     yield from (f"{call.name}\n{call.arguments}" for call in message.calls)
+    yield from (one.text or one.signature for one in message.reasoned)
 
 
 class Tally:

@@ -23,7 +23,7 @@ from providers.errors import (
     PrefillRefused,
     Unreachable,
 )
-from providers.message import Chat, Event, Finish, Message, Report, Text, Thought, ToolCall, Usage
+from providers.message import Chat, Event, Finish, Message, Reasoned, Report, Text, Thought, ToolCall, Usage
 from providers.price import cost
 from providers.provider import Deadlines
 from providers.tokens import estimate
@@ -210,6 +210,9 @@ class Call:
                 self._first_token(began)
                 spoken.call(event)
                 self._bound()
+            case Reasoned():
+                spoken.recall(event)
+                self._bound()
             case Report(usage, _):
                 spoken.reported = usage
             case Finish(reason, _):
@@ -229,7 +232,7 @@ class Call:
         spoken = self._spoken
         if self._text():
             self._feed.say("step.reset", reason="it calls tools")
-        message = as_output(self._text(), spoken.calls, self._attempt)
+        message = as_output(self._text(), spoken.calls, self._attempt, spoken.reasoned)
         self._begun, spoken.text = "", [message]
         self._feed.delta(message, spoken.called_tokens, cost(spoken.price, Usage(output=spoken.called_tokens)))
 

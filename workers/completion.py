@@ -57,10 +57,32 @@ class CalledFunction(Request):
     arguments: Text
 
 
+class GoogleExtra(Request):
+    thought_signature: Text
+
+
+class Extra(Request):
+    """What Google wants back with a call."""
+
+    google: GoogleExtra
+
+
 class Called(Request):
     id: Annotated[Text, Field(min_length=1)]
     type: Literal["function"] = "function"
     function: CalledFunction
+    extra_content: Extra | None = None
+
+
+class ThinkingBlock(Request):
+    type: Literal["thinking"]
+    thinking: Text
+    signature: Text
+
+
+class HiddenBlock(Request):
+    type: Literal["redacted_thinking"]
+    data: Annotated[Text, Field(min_length=1)]
 
 
 class Turn(Request):
@@ -71,11 +93,15 @@ class Turn(Request):
     tool_calls: list[Called] | None = None
     tool_call_id: Text | None = None
     refusal: None = None
+    reasoning_content: Text | None = None
+    thinking_blocks: list[Annotated[ThinkingBlock | HiddenBlock, Field(discriminator="type")]] | None = None
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> "Turn":
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only an assistant makes tool_calls")
+        if self.role != "assistant" and (self.reasoning_content or self.thinking_blocks):
+            raise ValueError("only an assistant has reasoned")
         if (self.tool_call_id is not None) != (self.role == "tool"):
             raise ValueError("a message of the role tool, and no other, needs a tool_call_id")
         if self.content is None and not self.tool_calls:
@@ -89,7 +115,11 @@ class Turn(Request):
             "content": "\n".join(parts),
         }
         if self.tool_calls:
-            value["tool_calls"] = [call.model_dump() for call in self.tool_calls]
+            value["tool_calls"] = [call.model_dump(exclude_none=True) for call in self.tool_calls]
+        if self.reasoning_content:
+            value["reasoning_content"] = self.reasoning_content
+        if self.thinking_blocks:
+            value["thinking_blocks"] = [block.model_dump() for block in self.thinking_blocks]
         if self.tool_call_id is not None:
             value["tool_call_id"] = self.tool_call_id
         return value

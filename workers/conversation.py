@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from goblin.settings import GoblinSettings
-from providers.message import Message, ToolCall
+from providers.message import Message, Reasoned, ToolCall
 
 
 def messages_of(given: Mapping[str, Any]) -> tuple[Message, ...] | None:
@@ -27,11 +27,26 @@ def spoken(said: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
     calls: dict[str, ToolCall] = {}
     messages = []
     for one in said:
-        made = tuple(
-            ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
-            for call in one.get("tool_calls", ())
-        )
+        made = tuple(_call(call) for call in one.get("tool_calls", ()))
         calls |= {call.id: call for call in made}
         answers = calls[one["tool_call_id"]] if one["role"] == "tool" else None
-        messages.append(Message(one["role"], one["content"], made, answers))
+        messages.append(Message(one["role"], one["content"], made, answers, _reasoned(one)))
     return tuple(messages)
+
+
+def _call(said: Mapping[str, Any]) -> ToolCall:
+    google = said.get("extra_content", {}).get("google", {})
+    signature = google.get("thought_signature", "")
+    return ToolCall(said["id"], said["function"]["name"], said["function"]["arguments"], signature)
+
+
+def _reasoned(said: Mapping[str, Any]) -> tuple[Reasoned, ...]:
+    """Blocks that were signed, or the text alone where nobody signs."""
+    blocks = tuple(
+        Reasoned("", block["data"], is_hidden=True)
+        if block["type"] == "redacted_thinking"
+        else Reasoned(block["thinking"], block["signature"])
+        for block in said.get("thinking_blocks", ())
+    )
+    words = said.get("reasoning_content", "")
+    return blocks or ((Reasoned(words),) if words else ())

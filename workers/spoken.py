@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 from ledger.attempts import Charge
-from providers.message import Finish, ToolCall, Usage
+from providers.message import Finish, Reasoned, ToolCall, Usage
 from providers.price import Price, cost
 from providers.tokens import Tally, estimate
 
@@ -19,6 +19,7 @@ class Spoken:
     reported: Usage | None = None
     finish: Finish | None = None
     calls: list[ToolCall] = field(default_factory=list)
+    reasoned: list[Reasoned] = field(default_factory=list)  # what led to the calls
     called_tokens: int = 0  # estimated; part of the output's
     held: int | None = None  # nano-dollars, once the answer was cut because it would have cost more
     _said: Tally = field(default_factory=Tally)
@@ -80,6 +81,11 @@ class Spoken:
         self.calls.append(call)
         self.size += len(call.id) + len(call.name) + len(call.arguments)
         self.called_tokens += tokens
+
+    def recall(self, block: Reasoned) -> None:
+        """Its words were overheard already."""
+        self.reasoned.append(block)
+        self.size += len(block.text) + len(block.signature)
 
     def _owed(self) -> int:
         """Nano-dollars to enter. What was cut is owed what was held: the estimate leans high, and the vendor may have

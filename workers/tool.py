@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from providers.message import ToolCall
+from providers.message import Message, Reasoned, ToolCall
+from providers.wire.reason import open_text, signed
 from workflow.plan import Step
 
 
@@ -21,15 +22,22 @@ def offered(options: Mapping[str, Any], step: Step) -> tuple[Mapping[str, Any], 
     return tuple(options.get("tools") or ())
 
 
-def as_output(text: str, calls: Sequence[ToolCall], attempt: uuid.UUID) -> str:
-    """Calls without an id (some vendors give none) get one of their attempt."""
-    told = [
-        {
-            "id": call.id or f"call_{attempt.hex}_{number}",
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for number, call in enumerate(calls)
-    ]
-    message = {"role": "assistant", "content": text.strip() or None, "tool_calls": told}
+def as_output(text: str, calls: Sequence[ToolCall], attempt: uuid.UUID, reasoned: Sequence[Reasoned] = ()) -> str:
+    """Calls without an id (some vendors give none) get one of their attempt.
+
+    What vendors want back with the calls stands beside them: signed reasoning as LiteLLM names it, its text as DeepSeek
+    does, and a signature of a call as Google's own chat completions do.
+    """
+    told = [_told(call, call.id or f"call_{attempt.hex}_{number}") for number, call in enumerate(calls)]
+    message: dict[str, Any] = {"role": "assistant", "content": text.strip() or None, "tool_calls": told}
+    whole = Message("assistant", "", reasoned=tuple(reasoned))
+    if words := open_text(whole):
+        message["reasoning_content"] = words
+    if blocks := signed(whole):
+        message["thinking_blocks"] = blocks
     return json.dumps(message, ensure_ascii=False)
+
+
+def _told(call: ToolCall, call_id: str) -> dict[str, Any]:
+    value = {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    return {**value, "extra_content": {"google": {"thought_signature": call.signature}}} if call.signature else value

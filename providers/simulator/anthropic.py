@@ -14,6 +14,7 @@ from providers.simulator.door import Chat, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
+from providers.simulator.seal import check, seal
 from providers.simulator.sheet import Sheet
 from providers.simulator.tool import Part
 from providers.simulator.world import House
@@ -35,7 +36,6 @@ _TYPE = {
 }
 _SAMPLING = ("temperature", "top_p", "top_k")  # refused since the version of 2026-10-21
 _REFUSAL = {"type": "refusal", "category": None, "explanation": None}
-_SIGNATURE = "c2ltdWxhdGVk"
 _DELTA = {True: b'{"type":"thinking_delta","thinking":', False: b'{"type":"text_delta","text":'}
 
 
@@ -46,6 +46,7 @@ class AnthropicVoice:
         self._ask, self._reply, self._id = ask, reply, f"msg_{call_id}"
         self._index = -1
         self._thinking: bool | None = None  # which block is open
+        self._thought: list[str] = []  # of that block
 
     def opening(self) -> bytes:
         message = {**self._message(), "content": [], "stop_reason": None, "stop_sequence": None}
@@ -57,6 +58,8 @@ class AnthropicVoice:
         if chunk.part is not None:
             return self._call(chunk.text, chunk.part)
         opened = b"" if chunk.thinking is self._thinking else self._turn(chunk.thinking)
+        if chunk.thinking:
+            self._thought.append(chunk.text)
         start = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":' % self._index
         return opened + start + _DELTA[chunk.thinking] + encode(chunk.text) + b"}}\n\n"
 
@@ -76,7 +79,7 @@ class AnthropicVoice:
     def whole(self) -> bytes:
         content: list[Json] = [{"type": "text", "text": self._reply.content()}] if self._reply.text else []
         if thought := self._reply.thought():
-            content.insert(0, {"type": "thinking", "thinking": thought, "signature": _SIGNATURE})
+            content.insert(0, {"type": "thinking", "thinking": thought, "signature": seal(thought)})
         content.extend(
             {"type": "tool_use", "id": call.id, "name": call.name, "input": call.values} for call in self._reply.calls
         )
@@ -125,7 +128,8 @@ class AnthropicVoice:
     def _close(self) -> bytes:
         if self._thinking is None:
             return b""
-        signature = {"type": "signature_delta", "signature": _SIGNATURE}
+        signature = {"type": "signature_delta", "signature": seal("".join(self._thought))}
+        self._thought.clear()
         signed = (
             _event({"type": "content_block_delta", "index": self._index, "delta": signature}) if self._thinking else b""
         )
@@ -192,7 +196,7 @@ def _read(request: Request, body: Json) -> Ask:
         model=needed(body, "model", str),
         prompt=joined([described(body), texts(body.get("system")), *(_texts(message) for message in messages(body))]),
         tools=tool.offered(body.get("tools"), schema="input_schema"),
-        is_told=_is_told(messages(body)),
+        is_told=_is_told(messages(body), thinks=thinking.get("type") in ("enabled", "adaptive")),
         begun=begun(body),
         stream=field(body, "stream", bool, False),
         max_tokens=limit,
@@ -211,12 +215,22 @@ def _blocks(message: Json) -> list[Json]:
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
-def _is_told(spoken: list[Json]) -> bool:
-    """Whether results of tools end the conversation. Raises Refused for results of calls that nobody made."""
+def _is_told(spoken: list[Json], *, thinks: bool) -> bool:
+    """Whether results of tools end the conversation.
+
+    Raises Refused for results of calls that nobody made, and for calls without the thoughts that led to them.
+    """
     blocks = [block for message in spoken for block in _blocks(message)]
     made = [block.get("id") for block in blocks if block.get("type") == "tool_use"]
     tool.check(made, (block.get("tool_use_id") for block in blocks if block.get("type") == "tool_result"))
-    return any(block.get("type") == "tool_result" for block in _blocks(spoken[-1]))
+    is_told = any(block.get("type") == "tool_result" for block in _blocks(spoken[-1]))
+    if is_told and len(spoken) > 1:
+        said = _blocks(spoken[-2])
+        thoughts = [
+            (one.get("thinking", ""), one.get("signature", "")) for one in said if one.get("type") == "thinking"
+        ]
+        check(thoughts, calls=any(one.get("type") == "tool_use" for one in said), thinks=thinks)
+    return is_told
 
 
 def _models(sheet: Sheet, _body: Json) -> Json:

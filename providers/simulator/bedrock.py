@@ -15,6 +15,7 @@ from providers.simulator.door import Chat
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
+from providers.simulator.seal import check, seal
 from providers.simulator.tool import Part, Tool
 from providers.simulator.world import House
 
@@ -48,7 +49,8 @@ class BedrockVoice:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._index = -1
-        self._thinking: bool | None = None
+        self._thinking: bool | None = None  # which block is open
+        self._thought: list[str] = []  # of that block
 
     def opening(self) -> bytes:
         return _event("messageStart", {"role": "assistant"})
@@ -57,6 +59,8 @@ class BedrockVoice:
         if chunk.part is not None:
             return self._call(chunk.text, chunk.part)
         opened = b"" if chunk.thinking is self._thinking else self._turn(chunk.thinking)
+        if chunk.thinking:
+            self._thought.append(chunk.text)
         delta = {"reasoningContent": {"text": chunk.text}} if chunk.thinking else {"text": chunk.text}
         return opened + _event("contentBlockDelta", {"contentBlockIndex": self._index, "delta": delta})
 
@@ -80,7 +84,7 @@ class BedrockVoice:
     def whole(self) -> bytes:
         content: list[Json] = [{"text": self._reply.content()}] if self._reply.text else []
         if thought := self._reply.thought():
-            content.insert(0, {"reasoningContent": {"reasoningText": {"text": thought}}})
+            content.insert(0, {"reasoningContent": {"reasoningText": {"text": thought, "signature": seal(thought)}}})
         calls = ({"toolUseId": call.id, "name": call.name, "input": call.values} for call in self._reply.calls)
         content.extend({"toolUse": call} for call in calls)
         return encode(
@@ -121,8 +125,12 @@ class BedrockVoice:
     def _close(self) -> bytes:
         if self._thinking is None:
             return b""
+        delta = {"reasoningContent": {"signature": seal("".join(self._thought))}}
+        signed = {"contentBlockIndex": self._index, "delta": delta}
+        said = _event("contentBlockDelta", signed) if self._thinking else b""
         self._thinking = None
-        return _event("contentBlockStop", {"contentBlockIndex": self._index})
+        self._thought.clear()
+        return said + _event("contentBlockStop", {"contentBlockIndex": self._index})
 
 
 class Bedrock:
@@ -164,14 +172,15 @@ def _read(request: Request, body: Json, *, stream: bool = False) -> Ask:
     tools = field(body, "toolConfig", dict, {}).get("tools")
     specs = [row.get("toolSpec") if isinstance(row, dict) else row for row in tools or ()]
     said = [texts(_flat(message.get("content"))) for message in messages(body)]
+    thinking = field(more, "thinking", dict, {}).get("type") in ("enabled", "adaptive")
     return Ask(
         model=request.path_params["model"],
         prompt=joined([described(body, "toolConfig"), texts(body.get("system")), *said]),
         tools=tuple(Tool(one.name, one.schema.get("json") or {}) for one in tool.offered(specs, schema="inputSchema")),
-        is_told=_is_told(messages(body)),
+        is_told=_is_told(messages(body), thinks=thinking),
         stream=stream,
         max_tokens=limit,
-        thinking=field(more, "thinking", dict, {}).get("type") in ("enabled", "adaptive"),
+        thinking=thinking,
     )
 
 
@@ -181,12 +190,21 @@ def _flat(content: Any) -> Any:
     return [block for row in rows for block in ((row.get("toolResult") or {}).get("content") or [row])]
 
 
-def _is_told(spoken: list[Json]) -> bool:
-    """Whether results of tools end the conversation. Raises Refused for results of calls that nobody made."""
+def _is_told(spoken: list[Json], *, thinks: bool) -> bool:
+    """Whether results of tools end the conversation.
+
+    Raises Refused for results of calls that nobody made, and for calls without the thoughts that led to them.
+    """
     blocks = [block for message in spoken for block in message.get("content") or ()]
     made = [block["toolUse"].get("toolUseId") for block in blocks if "toolUse" in block]
     tool.check(made, (block["toolResult"].get("toolUseId") for block in blocks if "toolResult" in block))
-    return any("toolResult" in block for block in spoken[-1].get("content") or ())
+    is_told = any("toolResult" in block for block in spoken[-1].get("content") or ())
+    if is_told and len(spoken) > 1:
+        said = spoken[-2].get("content") or ()
+        found = [one["reasoningContent"].get("reasoningText", {}) for one in said if "reasoningContent" in one]
+        thoughts = [(one.get("text", ""), one.get("signature", "")) for one in found]
+        check(thoughts, calls=any("toolUse" in one for one in said), thinks=thinks)
+    return is_told
 
 
 def _read_stream(request: Request, body: Json) -> Ask:

@@ -210,8 +210,21 @@ def _read(_request: Request, body: Json) -> Ask:
         thinking=not suppresses_thinking(body),
         shows_thinking=body.get("reasoning_format") != "hidden",
         tools=tool.functions(body.get("tools")),
-        is_told=told_by_id(body),
+        is_told=_is_told(body),
     )
+
+
+def _is_told(body: Json) -> bool:
+    """Whether results of tools end the conversation. Raises Refused for what the vendors of `thinking` refuse: calls
+    without the reasoning that led to them."""
+    calling = [message for message in body["messages"] if message.get("tool_calls")]
+    if field(body, "thinking", dict, {}).get("type") == "enabled":
+        for message in calling:
+            if "reasoning_content" not in message:
+                raise Refused(
+                    Kind.BAD_REQUEST, "The `reasoning_content` in the thinking mode must be passed back to the API."
+                )
+    return told_by_id(body)
 
 
 def suppresses_thinking(body: Json) -> bool:

@@ -16,7 +16,7 @@ from providers.errors import (
 )
 from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
 from providers.provider import Provider
-from providers.wire import dialect, sse
+from providers.wire import dialect, reason, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, load, text, tree
@@ -61,6 +61,7 @@ class Anthropic(dialect.Dialect):
             body["system"] = system
         if chat.tools:
             body["tools"] = [_tool(function) for function in functions(chat)]
+        chat = reason.answerable(chat)
         wish = dialect.reasoning(provider, chat, {"thinking": {"type": "adaptive"}}, {"thinking": {"type": "disabled"}})
         if _affords(wish, chat.max_output_tokens):
             body = dialect.patched(body, wish)
@@ -100,7 +101,7 @@ def _turn(turn: Sequence[Message]) -> dict[str, Any]:
         return {"role": first.role, "content": first.content}
     words = [{"type": "text", "text": first.content}] if first.content else []
     uses = [{"type": "tool_use", "id": one.id, "name": one.name, "input": arguments(one)} for one in first.calls]
-    return {"role": first.role, "content": [*words, *uses]}
+    return {"role": first.role, "content": [*reason.signed(first), *words, *uses]}
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,12 +115,13 @@ def _affords(wish: Mapping[str, Any], max_tokens: int) -> bool:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_input", "_model", "_provider", "_reason", "_stream", "_tools", "done")
+    __slots__ = ("_input", "_model", "_provider", "_reason", "_reasoned", "_stream", "_tools", "done")
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._stream = sse.Stream()
         self._tools = Pieces()
+        self._reasoned = reason.Blocks()
         self._input: dict[str, Any] = {}
         self._model: str | None = None
         self._reason: str | None = None
@@ -145,7 +147,10 @@ class Decoder(dialect.Decoder):
         elif kind == "content_block_start":  # empty, unless a server opens a block with its first words
             self._speak(event.get("index"), tree(event.get("content_block")), out)
         elif kind == "content_block_stop":
-            self._tools.close(out)
+            self._reasoned.end()
+            if self._tools.are_open:
+                self._reasoned.tell(out)
+                self._tools.close(out)
         elif kind == "message_start":
             message = tree(event.get("message"))
             self._input = tree(message.get("usage"))
@@ -162,6 +167,11 @@ class Decoder(dialect.Decoder):
             out.append(Text(words))
         elif thought := text(delta.get("thinking")):
             out.append(Thought(thought))
+            self._reasoned.add(thought, text(delta.get("signature")))
+        elif signature := text(delta.get("signature")):
+            self._reasoned.add(signature=signature)
+        elif hidden := text(delta.get("data")):
+            self._reasoned.hide(hidden)
         elif delta.get("type") == "tool_use":
             self._tools.add(index, delta.get("id"), delta.get("name"), delta.get("input"))
         elif piece := text(delta.get("partial_json")):

@@ -20,9 +20,9 @@ from providers.errors import (
     Throttled,
     UnknownModel,
 )
-from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
+from providers.message import Chat, Event, Finish, FinishReason, Message, Reasoned, Report, Text, Thought, Usage
 from providers.provider import Provider
-from providers.wire import dialect
+from providers.wire import dialect, reason
 from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, load, text, tree
@@ -76,7 +76,7 @@ class Bedrock(dialect.Dialect):
             body["system"] = system
         if chat.tools:
             body["toolConfig"] = {"tools": [{"toolSpec": _tool(function)} for function in functions(chat)]}
-        body = dialect.patched(body, dialect.reasoning(provider, chat, {}, {}))
+        body = dialect.patched(body, dialect.reasoning(provider, reason.answerable(chat), {}, {}))
         request = HttpRequest(
             "POST",
             dialect.url(provider, provider.stream_path or "/model/{model}/converse-stream", chat.model),
@@ -106,8 +106,21 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
     if message.answers is not None:
         return [{"toolResult": {"toolUseId": message.answers.id, "content": [{"text": message.content}]}}]
     words = [{"text": message.content}] if message.content or not message.calls else []
+    thoughts = map(_thought, message.reasoned) if message.calls else ()
     uses = ({"toolUseId": call.id, "name": call.name, "input": arguments(call)} for call in message.calls)
-    return [*words, *({"toolUse": use} for use in uses)]
+    return [*filter(None, thoughts), *words, *({"toolUse": use} for use in uses)]
+
+
+def _thought(block: Reasoned) -> dict[str, Any] | None:
+    """As it was signed; what nobody signed is nothing to hand back."""
+    if not block.signature:
+        return None
+    told = (
+        {"redactedContent": block.signature}
+        if block.is_hidden
+        else {"reasoningText": {"text": block.text, "signature": block.signature}}
+    )
+    return {"reasoningContent": told}
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +159,7 @@ def _region(provider: Provider) -> str:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_buffer", "_finished", "_provider", "_tools", "_waiting", "done")
+    __slots__ = ("_buffer", "_finished", "_provider", "_reasoned", "_tools", "_waiting", "done")
 
     def __init__(self, provider: Provider) -> None:
         from botocore.eventstream import EventStreamBuffer
@@ -156,6 +169,7 @@ class Decoder(dialect.Decoder):
         self._waiting = 0  # bytes of a frame that is not there yet
         self._finished = False
         self._tools = Pieces()
+        self._reasoned = reason.Blocks()
         self.done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
@@ -189,7 +203,10 @@ class Decoder(dialect.Decoder):
             case "contentBlockDelta":
                 self._speak(event.get("contentBlockIndex"), tree(event.get("delta")), out)
             case "contentBlockStop":
-                self._tools.close(out)
+                self._reasoned.end()
+                if self._tools.are_open:
+                    self._reasoned.tell(out)
+                    self._tools.close(out)
             case "messageStop" if not self._finished:
                 self._finished = True
                 reason = text(event.get("stopReason"))
@@ -203,10 +220,17 @@ class Decoder(dialect.Decoder):
     def _speak(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:
         if words := text(delta.get("text")):
             out.append(Text(words))
-        elif thought := text(tree(delta.get("reasoningContent")).get("text")):
-            out.append(Thought(thought))
+        elif reasoned := tree(delta.get("reasoningContent")):
+            self._think(reasoned, out)
         elif piece := text(tree(delta.get("toolUse")).get("input")):
             self._tools.add(index, arguments=piece)
+
+    def _think(self, said: dict[str, Any], out: list[Event]) -> None:
+        if thought := text(said.get("text")):
+            out.append(Thought(thought))
+        if hidden := text(said.get("redactedContent")):
+            self._reasoned.hide(hidden)
+        self._reasoned.add(thought, text(said.get("signature")))
 
     def _complaint(self, headers: Mapping[str, Any], payload: bytes) -> ProviderFault:
         kind = text(headers.get(":exception-type")) or text(headers.get(":error-code"))

@@ -17,9 +17,9 @@ from providers.errors import (
     Throttled,
     UnknownModel,
 )
-from providers.message import Chat, Event, Finish, FinishReason, Report, Text, Thought, Usage
+from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
 from providers.provider import Provider
-from providers.wire import dialect, gateway, sse
+from providers.wire import dialect, gateway, reason, sse
 from providers.wire.complaint import TOO_LONG, Rule, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
@@ -61,7 +61,7 @@ class OpenAi(dialect.Dialect):
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
             "model": chat.model,
-            "messages": [said(message) for message in chat.messages],
+            "messages": [_handed(message, ways.get("reasoning_back")) for message in chat.messages],
             ways.get("max_tokens_field", "max_tokens"): chat.max_output_tokens,
             "stream": True,
         }
@@ -101,8 +101,20 @@ class OpenAi(dialect.Dialect):
         return tuple(name for name in ids if name and "embed" not in name.lower())
 
 
+def _handed(message: Message, back: str | None) -> dict[str, Any]:
+    """With the reasoning behind its calls, under the name by which this provider wants it back, if it does."""
+    form = said(message)
+    if message.calls and back == "thinking_blocks":
+        form |= {"thinking_blocks": reason.signed(message), "reasoning_content": reason.open_text(message)}
+    elif message.calls and back is not None:
+        form[back] = reason.open_text(message)
+    return form
+
+
 class Decoder(dialect.Decoder):
-    __slots__ = ("_finished", "_provider", "_refused", "_rules", "_seen", "_split", "_stream", "_tools", "done")
+    __slots__ = (
+        "_finished", "_provider", "_reasoned", "_refused", "_rules", "_seen", "_split", "_stream", "_tools", "done",
+    )  # fmt: skip
 
     def __init__(self, provider: Provider, rules: tuple[Rule, ...] = RULES) -> None:
         self._provider = provider
@@ -110,6 +122,7 @@ class Decoder(dialect.Decoder):
         self._stream = sse.Stream()
         self._split = Splitter()
         self._tools = Pieces()
+        self._reasoned = reason.Blocks()
         self._finished = False
         self._refused = False
         self._seen = False
@@ -163,6 +176,8 @@ class Decoder(dialect.Decoder):
         content = delta.get("content")
         if thought := text(delta.get("reasoning_content")) or text(delta.get("reasoning")):
             out.append(Thought(thought))
+        if not self._reasoned.add_all(delta.get("thinking_blocks")):
+            self._reasoned.add(thought)
         if isinstance(content, str):
             if content:
                 self._split.feed(text(content), out)
@@ -187,6 +202,8 @@ class Decoder(dialect.Decoder):
         if reason in _FAILED:
             raise ServerError(f"{self._provider.name} broke off: {reason}")
         self._split.end(out)
+        if self._tools.are_open:
+            self._reasoned.tell(out)
         called = self._tools.close(out)  # not all who call a tool say so at the end
         self._finished = True
         meant = "filtered" if self._refused else _REASONS.get(reason, "stop")

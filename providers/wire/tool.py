@@ -109,6 +109,10 @@ class Pieces:
             function = tree(call.get("function"))
             self.add(call.get("index"), call.get("id"), function.get("name"), function.get("arguments"))
 
+    @property
+    def are_open(self) -> bool:
+        return bool(self._open)
+
     def close(self, out: list[Event]) -> bool:
         """All that are open are whole. True when there were any."""
         calls = [self._open[index] for index in sorted(self._open)]

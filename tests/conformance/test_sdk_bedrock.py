@@ -60,8 +60,9 @@ def test_reasoning_is_a_block_of_its_own(client):
     quick, wish = "sim-reasoner+ttft=0+speed=0", {"thinking": {"type": "adaptive"}}
     whole = ask(client, quick, additionalModelRequestFields=wish)["output"]["message"]["content"]
     streamed = deltas(events(client, quick, additionalModelRequestFields=wish))
-    thought = "".join(delta["reasoningContent"]["text"] for delta in streamed if "reasoningContent" in delta)
-    assert whole[0]["reasoningContent"]["reasoningText"]["text"] == thought
+    reasoned = [delta["reasoningContent"] for delta in streamed if "reasoningContent" in delta]
+    thought = "".join(piece.get("text", "") for piece in reasoned)
+    assert whole[0]["reasoningContent"]["reasoningText"] == {"text": thought, "signature": reasoned[-1]["signature"]}
     assert "text" in whole[1]
     assert not [delta for delta in deltas(events(client, quick)) if "reasoningContent" in delta]
 

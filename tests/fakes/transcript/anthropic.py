@@ -1,6 +1,6 @@
 """What anthropic sends, and what it says. Written by hand from the wire format."""
 
-from providers.message import Finish, Report, Text, Thought, ToolCall, Usage
+from providers.message import Finish, Reasoned, Report, Text, Thought, ToolCall, Usage
 from tests.fakes.said import MESSAGE_START, Transcript, block, named
 
 SAID = (
@@ -51,6 +51,34 @@ SAID = (
             {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}},
         ),
         (ToolCall("t1", "look", '{"at": "☃"}'), Finish("tool", "tool_use")),
+    ),
+    Transcript(
+        "thoughts, some of them hidden, that lead to a call",
+        "anthropic",
+        named(
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
+            block("thinking_delta", thinking="h"),
+            block("thinking_delta", thinking="m"),
+            block("signature_delta", signature="c2ln"),
+            {"type": "content_block_stop", "index": 0},
+            {"type": "content_block_start", "index": 1, "content_block": {"type": "redacted_thinking", "data": "aGlk"}},
+            {"type": "content_block_stop", "index": 1},
+            {
+                "type": "content_block_start",
+                "index": 2,
+                "content_block": {"type": "tool_use", "id": "t1", "name": "look"},
+            },
+            {"type": "content_block_stop", "index": 2},
+            {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}},
+        ),
+        (
+            Thought("h"),
+            Thought("m"),
+            Reasoned("hm", "c2ln"),
+            Reasoned("", "aGlk", is_hidden=True),
+            ToolCall("t1", "look", "{}"),
+            Finish("tool", "tool_use"),
+        ),
     ),
     Transcript(
         "no counts at all",

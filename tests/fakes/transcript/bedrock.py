@@ -1,6 +1,6 @@
 """What bedrock sends, and what it says. Written by hand from the wire format."""
 
-from providers.message import Finish, Report, Text, Thought, ToolCall, Usage
+from providers.message import Finish, Reasoned, Report, Text, Thought, ToolCall, Usage
 from tests.fakes.said import Transcript, framed
 
 SAID = (
@@ -41,6 +41,27 @@ SAID = (
             Text("lo ☃"),
             Finish("stop", "end_turn"),
             Report(Usage(13, 4, 0, 3, 0)),
+        ),
+    ),
+    Transcript(
+        "thoughts, some of them hidden, that lead to a call",
+        "bedrock",
+        framed(
+            ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "hm"}}}),
+            ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": {"signature": "c2ln"}}}),
+            ("contentBlockStop", {"contentBlockIndex": 0}),
+            ("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"reasoningContent": {"redactedContent": "aGlk"}}}),
+            ("contentBlockStop", {"contentBlockIndex": 1}),
+            ("contentBlockStart", {"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "t1", "name": "look"}}}),
+            ("contentBlockStop", {"contentBlockIndex": 2}),
+            ("messageStop", {"stopReason": "tool_use"}),
+        ),
+        (
+            Thought("hm"),
+            Reasoned("hm", "c2ln"),
+            Reasoned("", "aGlk", is_hidden=True),
+            ToolCall("t1", "look", "{}"),
+            Finish("tool", "tool_use"),
         ),
     ),
     Transcript(

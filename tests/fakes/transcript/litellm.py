@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from providers.message import Finish, Report, Text, Thought, ToolCall, Usage
+from providers.message import Finish, Reasoned, Report, Text, Thought, ToolCall, Usage
 from tests.fakes.said import DONE, Transcript, sse
 
 ID = "chatcmpl-000000000009"
@@ -74,6 +74,27 @@ SAID = (
             Text("Gladly"),
             Finish("length", "length"),
             Report(Usage(input=2, output=50, reasoning=38), "m-1"),
+        ),
+    ),
+    Transcript(
+        "LiteLLM: signed thoughts that lead to a call",
+        "openai",
+        sse(
+            piece(**thinking("h")),
+            piece(**thinking("m")),
+            piece(thinking_blocks=[{"type": "thinking", "thinking": "", "signature": "c2ln"}], content=""),
+            piece(thinking_blocks=[{"type": "redacted_thinking", "data": "aGlk"}], content=""),
+            piece(tool_calls=[{"id": "c1", "function": {"arguments": "{}", "name": "look"}, "index": 0}]),
+            piece("tool_calls"),
+            end=DONE,
+        ),
+        (
+            Thought("h"),
+            Thought("m"),
+            Reasoned("hm", "c2ln"),
+            Reasoned("", "aGlk", is_hidden=True),
+            ToolCall("c1", "look", "{}"),
+            Finish("tool", "tool_calls"),
         ),
     ),
     Transcript(

@@ -2,7 +2,7 @@
 
 import json
 
-from providers.message import Finish, Report, Text, Thought, ToolCall, Usage
+from providers.message import Finish, Reasoned, Report, Text, Thought, ToolCall, Usage
 from tests.fakes.said import DONE, PLAIN_USAGE, Transcript, delta, sse
 
 SAID = (
@@ -144,6 +144,18 @@ SAID = (
             }
         ).encode(),
         (ToolCall("t1", "look", "{}"), ToolCall("t2", "wait", "{}"), Finish("tool", "stop")),
+    ),
+    Transcript(
+        "reasoning that leads to a call",
+        "openai",
+        sse(
+            delta(reasoning_content="h"),
+            delta(reasoning_content="m"),
+            delta(tool_calls=[{"index": 0, "id": "t1", "function": {"name": "look", "arguments": "{}"}}]),
+            delta("tool_calls"),
+            end=DONE,
+        ),
+        (Thought("h"), Thought("m"), Reasoned("hm"), ToolCall("t1", "look", "{}"), Finish("tool", "tool_calls")),
     ),
     Transcript(
         "a terminator without a reason",

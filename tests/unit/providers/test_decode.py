@@ -21,6 +21,7 @@ from providers.errors import (
     Throttled,
 )
 from providers.message import Event, Finish, Text, Thought, Usage
+from providers.wire.reason import LONGEST
 from providers.wire.spoken import SPOKEN
 from providers.wire.sse import LONGEST_LINE
 from providers.wire.tool import LONGEST_ARGUMENTS, MOST_CALLS
@@ -211,6 +212,12 @@ def called(index: int, words: str) -> bytes:
 def test_calls_without_end_are_malformed_and_not_kept(body: bytes) -> None:
     with pytest.raises(Malformed):
         decode("openai", body, whole=False)
+
+
+def test_reasoning_without_end_is_malformed_and_not_kept() -> None:
+    piece = sse(delta(reasoning_content="a" * 65_536))
+    with pytest.raises(Malformed):
+        decode("openai", *[piece] * (LONGEST // 65_536 + 1), whole=False)
 
 
 @pytest.mark.parametrize(
