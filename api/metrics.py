@@ -69,7 +69,8 @@ def metrics(request: Request, house: HouseDep, caller: CallerDep) -> Response:
             known.runs.labels(status).set(counts.get(status, 0))
     known.budgets.clear()
     with suppress(Unavailable):  # then nobody knows
-        for one in budgets_above(house, caller):
+        begin_anew = (one for one in budgets_above(house, caller) if one.resets_at is not None)  # few, and always there
+        for one in begin_anew:
             for amount, usd in (("limit", one.limit_usd), ("spent", one.spent_usd), ("held", one.held_usd)):
                 known.budgets.labels(one.name, amount).set(float(usd))
     return Response(generate_latest(known.registry), media_type=CONTENT_TYPE_LATEST)
