@@ -34,6 +34,7 @@ from workers.turnstile import Turnstile
 from workers.wake import Waker
 
 _VECTOR_CALLS = 32  # at once, of one process
+_ANSWER_S = 10.0  # longest that a request waits for Postgres to say something
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class House:
 def opened(settings: Settings, environ: Mapping[str, str]) -> Iterator[House]:
     """Nothing is connected before it is used, so an API starts while its servers are away, and says so."""
     client = kv.connect(settings.require_redis_url())
-    ledger = Ledger(settings.require_database_url())
+    ledger = Ledger(settings.require_database_url(), answer_s=_ANSWER_S)
     offers = Offers(settings, environ)
     health = Health(client)
     knobs = Knobs(settings.routing.circuit_breaker_threshold)

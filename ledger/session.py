@@ -6,7 +6,7 @@ Every named statement is one round trip in autocommit. Whoever needs two in one 
 import re
 import select
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -22,6 +22,7 @@ from goblin.errors import Unavailable
 
 _Ts = TypeVarTuple("_Ts")
 IDLE_S = 15.0
+_POOL_S = 30.0  # longest wait for a connection that others use
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 5,
@@ -51,19 +52,25 @@ def _statements() -> Mapping[str, str]:
 
 
 class Ledger:
-    """A process's connections to Postgres."""
+    """A process's connections to Postgres.
 
-    def __init__(self, url: str, *, connections: int = 16) -> None:
+    `answer_s` is how long a statement may wait for Postgres to say something (seconds): a server that froze keeps its
+    connections, and whoever has a caller of his own must not wait with it. Without it, statements wait.
+    """
+
+    def __init__(self, url: str, *, connections: int = 16, answer_s: float | None = None) -> None:
         _statements()
         self._engine = create_engine(
             _driver(url),
             isolation_level="AUTOCOMMIT",
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=30,
+            pool_timeout=_POOL_S if answer_s is None else answer_s,
             hide_parameters=True,  # an error is logged, and the parameters hold prompts
             connect_args=_CONNECT,
         )
+        if answer_s is not None:
+            event.listen(self._engine, "do_connect", _bounded(answer_s))
         event.listen(self._engine, "connect", _keep_plans)
         event.listen(self._engine, "checkout", _refuse_dead)
 
@@ -144,6 +151,24 @@ class Transaction:
 def _rows(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
     result = connection.exec_driver_sql(statement(name), dict(parameters))
     return result.all() if result.returns_rows else ()
+
+
+def _bounded(answer_s: float) -> Callable[..., psycopg.Connection]:
+    """How to connect so that no wait for an answer is longer. Who waited in vain closes: what comes yet is nobody's."""
+
+    class Impatient(psycopg.Connection):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, answer_s if timeout is None else timeout)
+            except psycopg.OperationalError as error:
+                if error.sqlstate is None:  # else the server has answered, as when a copy is called off
+                    self.close()
+                raise
+
+    def connect(_dialect: Any, _record: Any, args: Sequence[Any], named: Mapping[str, Any]) -> psycopg.Connection:
+        return Impatient.connect(*args, **named)
+
+    return connect
 
 
 def _keep_plans(connection: Any, *_: Any) -> None:
