@@ -22,7 +22,7 @@ from routing.route import Route
 from workers.call import Call, Question
 from workers.conclude import foreseen
 from workers.end import conclude, fail, result_of
-from workers.errand import HandOver, Result, Stale
+from workers.errand import Busy, HandOver, Result, Stale
 from workers.lease import DISPATCH_LEASE
 from workers.retrieve import Retrieval
 from workers.runtime import Runtime
@@ -58,7 +58,7 @@ def ask(runtime: Runtime, work: Work) -> Result:
             continue
         if number is None:
             runtime.turnstile.give_back(attempt)
-            return Stale()
+            return Busy()
         if not runtime.consumes(given.candidate.provider.id):
             return HandOver(attempt, given.candidate.provider.id, work.step.goblin)
         has_other = has_other_than(runtime, work, route, given.candidate)

@@ -11,7 +11,7 @@ from ledger.looks import Look
 from ledger.runs import PATIENCE
 from ledger.states import StepStatus
 from workers.conclude import conclude_run, foreseen, last_word
-from workers.errand import Done, Errand, Result, Stale
+from workers.errand import Busy, Done, Errand, Result, Stale
 from workers.runtime import Runtime
 from workers.work import Work
 from workflow.plan import Plan, Step
@@ -43,7 +43,7 @@ def close(
         runtime.ledger, errand.run, errand.idx, errand.epoch, status, error, decision, ends_run
     )
     if closed is None:
-        return Stale()
+        return Busy()
     finished = {"step": step.id, "outcome": status, "cost_usd": to_usd(closed.cost), "usage": None, "error": error}
     end = [last_word(errand.run, closed.ended)] if closed.ended else []
     runtime.feed.emit(errand.run, ("step.finished", finished), *end)

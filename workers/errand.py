@@ -38,7 +38,8 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Another message runs the step: wait for it."""
+    """Another message runs the step, or was first just now: look again, and wait for it. This one's canvas goes on: of
+    several that race for the steps side by side, each may be the one that gets to what follows."""
 
 
 @dataclass(frozen=True, slots=True)

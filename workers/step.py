@@ -71,7 +71,7 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     work = gather(runtime, errand, look, plan, getattr(go, "context", ()))
     taken = attempts.take(runtime.ledger, attempt, runtime.leases.owner, runtime.leases.duration)
     if taken is None:
-        return Stale()
+        return perform(runtime, errand)  # its message goes on with the canvas, whoever makes the call
     candidate = runtime.candidate(taken.provider, taken.model)
     way = way_of(runtime, work)
     need = need_of(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
@@ -96,7 +96,7 @@ def _run(runtime: Runtime, work: Work) -> Result:
             closed = cached.serve(runtime.ledger, runtime.feed, runtime.leases, asker, answer, goblin=work.step.goblin)
             runtime.flights.served(request, answer)
             if closed is None:
-                return Stale()
+                return Busy()
             conclude(runtime, work.errand.run, work.look, work.plan, closed)
             return result_of(work.errand, closed, closed.status, work.step.goblin, answer.provider, None)
         case Seat.WAIT:

@@ -8,7 +8,7 @@ from ledger import attempts
 from ledger.states import StepStatus
 from routing.failover import GoOn
 from routing.waiting import Waiter
-from workers.errand import Stale, Wait
+from workers.errand import Busy, Wait
 from workers.runtime import Runtime
 from workers.work import Work
 
@@ -27,11 +27,11 @@ def wait(
     where: Mapping[str, int | None],
     reason: str,
     after_s: float | None = None,
-) -> Wait | Stale:
+) -> Wait | Busy:
     """Wait in these rooms, each with the ms until the clock looks into it."""
     errand, options = work.errand, work.look.options
     if not attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, decision):
-        return Stale()
+        return Busy()
     if work.look.status is not StepStatus.WAITING:
         told = {"step": work.step.id, "reason": reason, "estimate_s": after_s}
         runtime.feed.emit(errand.run, ("step.waiting", told))

@@ -163,13 +163,15 @@ def check_money(place: Town, calls: Calls) -> str:
 def check_calls(place: Town, orders: Sequence[Order], moments: Sequence[Moment]) -> str:
     """No step has two finished answers, and every call beyond those that were needed was stopped by whoever ordered it,
     or under way in a fault."""
-    needed, stopped, cut, stray = Counter[tuple[uuid.UUID, int]](), Counter[str](), [], []
+    needed, stopped, cut, stray, untaken = Counter[tuple[uuid.UUID, int]](), Counter[str](), [], [], 0
     wishes = {order.run: order.wish for order in orders}
     for row in place.all(EVERY_ATTEMPT):
         if row.status == "succeeded" or row.error == "bad_request":
             needed[row.run_id, row.idx] += 1
         elif wishes[row.run_id] in STOPPED_BY.get(row.error, ()):
             stopped[row.error] += 1
+        elif row.owner is None:
+            untaken += 1
         elif any(one.begun - 0.5 <= row.ended and row.begun <= one.ended + SLACK_S for one in moments):
             cut.append(row)
         else:
@@ -179,7 +181,10 @@ def check_calls(place: Town, orders: Sequence[Order], moments: Sequence[Moment])
     kinds = Counter(f"{row.status} {row.error}" for row in cut)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     wanted = ", ".join(f"{count} {error}" for error, count in stopped.items())
-    return f"{needed.total()} calls needed, {len(cut)} more were under way in a fault ({told}), stopped were: {wanted}"
+    return (
+        f"{needed.total()} calls needed, {len(cut)} more were under way in a fault ({told}), stopped were: {wanted};"
+        f" {untaken} were lost in a queue before they were made"
+    )
 
 
 def check_nothing_is_left(place: Town, *, waits: bool) -> None:
@@ -200,7 +205,7 @@ def _until_none(place: Town, found: Callable[[Town], Any], patience: float) -> N
 
 
 def _queued(place: Town) -> dict[str, Any]:
-    names = ["steps", "unacked", *(f"provider.{sim.name}" for sim in place.sims)]
+    names = ["unacked", *place.queues]
     lengths: dict[str, Any] = {name: place.redis.llen(name) for name in names if place.redis.type(name) == "list"}
     lengths[WAITERS] = place.redis.hlen(WAITERS)
     return {name: length for name, length in lengths.items() if length}

@@ -40,7 +40,18 @@ class Moment:
 
 
 LASTING = {"freeze", "shut", "silence", "lose"}
-WEIGHTS = {"kill": 5, "term": 2, "freeze": 3, "shut": 4, "silence": 3, "lose": 3, "flush": 1, "restart": 2, "crash": 1}
+WEIGHTS = {
+    "kill": 5,
+    "term": 2,
+    "freeze": 3,
+    "shut": 4,
+    "silence": 3,
+    "lose": 3,
+    "drop": 3,
+    "flush": 1,
+    "restart": 2,
+    "crash": 1,
+}
 
 
 def drawn_faults(place: Town, rng: random.Random, *, longest: float, rest: float) -> Iterator[Fault]:
@@ -53,6 +64,7 @@ def drawn_faults(place: Town, rng: random.Random, *, longest: float, rest: float
         "term": workers,
         "freeze": everybody,
         **dict.fromkeys(("shut", "silence", "lose"), wires),
+        "drop": list(place.queues),
         "flush": ["redis"],
         "restart": ["redis", "postgres"],
         "crash": ["redis", "postgres"],
@@ -123,6 +135,11 @@ def _lose(place: Town, fault: Fault) -> None:
     wire.mend()
 
 
+def _drop(place: Town, fault: Fault) -> None:
+    """A queue loses what lies in it."""
+    place.redis.delete(fault.whom)
+
+
 def _flush(place: Town, fault: Fault) -> None:
     place.redis.flushall()
 
@@ -176,6 +193,7 @@ _DOINGS: Mapping[str, Callable[[Town, Fault], None]] = {
     "shut": _shut,
     "silence": _silence,
     "lose": _lose,
+    "drop": _drop,
     "flush": _flush,
     "restart": _restart,
     "crash": _crash,

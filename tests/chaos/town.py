@@ -16,6 +16,7 @@ from tests.fakes.fates import Fate
 from tests.fakes.wire import Wire
 from tests.processes import PostgresContainer, ProcessContainer, Processes, ValkeyContainer, WorkerContainer
 from tests.world import Sim, World, saying
+from workers.app import STEPS, provider_queue
 from workflow.outcome import Outcome, Settled
 
 PARTS = ("redis", "postgres", "provider")
@@ -83,9 +84,20 @@ class Town(World):
         names = [f"s{number}" for number in range(1, schedulers + 1)]
         self.schedulers = [self.start_scheduler(name, env=self._wired(name), waits=False) for name in names]
         names = [f"w{number}" for number in range(1, workers + 1)]
-        self.workers = [self.start_worker(name, env=self._wired(name), waits=False) for name in names]
+        self.workers = [
+            self.start_worker(name, env=self._wired(name), queues=self._consumed(number), waits=False)
+            for number, name in enumerate(names)
+        ]
         for container in (self.api, *self.schedulers, *self.workers):
             container.ready()
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        return STEPS, *(provider_queue(sim.name) for sim in self.sims)
+
+    def _consumed(self, number: int) -> tuple[str, ...]:
+        """All queues; one worker takes steps only, and hands all calls over, and one takes nothing but calls."""
+        return {2: self.queues[:1], 3: self.queues[1:]}.get(number, self.queues)
 
     def container(self, name: str) -> ProcessContainer | WorkerContainer:
         return next(one for one in (self.api, *self.schedulers, *self.workers) if one.name == name)

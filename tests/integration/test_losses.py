@@ -22,6 +22,7 @@ from workers.lease import CANCEL
 QUICK = "[worker]\nlease = 3\n[routing]\nhealth_check_interval = 600\n"
 SLOW = "sim-instant+ttft=1.5"
 CUT_S = float(os.environ.get("GOBLIN_CUT_S", "6"))
+RACES = 40  # runs
 FLOW = "chat@sim: one THEN chat@sim: two AND chat@sim: three THEN chat@sim: four"
 
 
@@ -90,6 +91,21 @@ def test_a_canvas_that_is_sent_twice_calls_each_step_once(place: World) -> None:
     assert place.finished(run).status == "succeeded"
     place.until(lambda: place.redis.llen("steps") == 0)
     assert attempts_of(place, run) == [(idx, "succeeded") for idx in range(4)]
+
+
+def test_of_canvases_that_race_for_each_step_one_goes_on_whoever_wins_which(place: World) -> None:
+    """Nobody mends it: no scheduler runs."""
+    plan = place.plan(" AND ".join(["chat@sim: one"] * 3) + " THEN IF_FAILURE chat@sim: no THEN chat@sim: last")
+    for _ in range(RACES):
+        run = place.submit(plan)
+        for _ in range(2):
+            publish(place.app, plan, run, 1)
+    place.start_worker("w1", waits=False)
+    place.start_worker("w2")
+    place.until(lambda: place.one("select 1 from runs having count(*) = count(finished_at)"))
+    calls = place.one("select count(*) as n from attempts where status = 'succeeded'")
+    assert calls is not None
+    assert calls.n == 4 * RACES
 
 
 def test_a_message_of_an_old_epoch_ends_at_once(place: World) -> None:
