@@ -1,7 +1,8 @@
 """The API over HTTP, as commands ask it; its refusals as our errors. A run's events are in `cli.events`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -68,6 +69,32 @@ class Api:
 
     def decisions(self, run: str) -> dict[str, Any]:
         return self._ask("GET", f"/v1/runs/{run}/decisions")
+
+    def upload(self, file: Path) -> str:
+        """The id of a file of lines, which is read as it is sent."""
+        with file.open("rb") as content:
+            form = {"data": {"purpose": "batch"}, "files": {"file": (file.name, content)}}
+            return str(self._ask("POST", "/v1/files", **form)["id"])
+
+    def begin_batch(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._ask("POST", "/v1/batches", json=request)
+
+    def batch(self, batch: str) -> dict[str, Any]:
+        return self._ask("GET", f"/v1/batches/{batch}")
+
+    def cancel_batch(self, batch: str) -> dict[str, Any]:
+        return self._ask("POST", f"/v1/batches/{batch}/cancel")
+
+    def content(self, file: str) -> Iterator[bytes]:
+        """The bytes of a file, as they arrive."""
+        try:
+            with self._client.stream("GET", f"/v1/files/{file}/content") as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise refused(answer)
+                yield from answer.iter_bytes()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self.unreachable() from error
 
     def budgets(self) -> dict[str, Any]:
         return self._ask("GET", "/v1/budgets")

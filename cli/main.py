@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import check, demo, keys, parse, processes, providers, run, runs, up
+from cli import batch, check, demo, keys, parse, processes, providers, run, runs, up
 from cli.complain import Commands
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for _command in (
     check.check,
 ):
     app.command()(_command)
+app.add_typer(batch.app, name="batch")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
 for _process in (processes.api, processes.worker, processes.beat, processes.flower, processes.migrate):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -106,3 +107,24 @@ def by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
 
 def seconds(duration_s: float | None) -> str:
     return "" if duration_s is None else f"{duration_s:.1f} s"
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar on a terminal; off it a line for every tenth. Takes what is to be said and how much is done."""
+    shown = Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console(stderr=True))
+    tenths = -1
+
+    def line(said: str, done: int) -> None:
+        nonlocal tenths
+        reached = 10 * done // total if total else 10
+        if reached > tenths:
+            tenths = reached
+            say(said)
+
+    if not sys.stderr.isatty():
+        yield line
+        return
+    with shown:
+        task = shown.add_task("", total=total)
+        yield lambda said, done: shown.update(task, description=said, completed=done)

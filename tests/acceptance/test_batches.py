@@ -1,8 +1,12 @@
 """Batches by OpenAI's own client, with all that stands behind them: scheduler, workers, simulated providers."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -169,3 +173,60 @@ def test_files_are_listed_read_and_deleted(official: openai.OpenAI) -> None:
         official.files.retrieve(made[0].id)
     with pytest.raises(openai.NotFoundError):
         official.files.delete(made[0].id)
+
+
+def goblin(launch: Launch, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "GOBLIN_URL": launch.url, "GOBLIN_API_KEY": ""}
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", "batch", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_batch_is_submitted_watched_and_fetched_from_the_command_line(launch: Launch, tmp_path: Path) -> None:
+    file, fetched = tmp_path / "lines.jsonl", tmp_path / "out.jsonl"
+    file.write_bytes(lines(*(completion(f"n{n}", "hello") for n in range(20))))
+    begun = goblin(launch, "submit", str(file), "--budget", "1.50", "--label", "job=nightly", "--watch", "--json")
+    assert begun.returncode == 0, begun.stderr
+    batch = json.loads(begun.stdout)
+    assert (batch["status"], batch["budget_usd"], batch["metadata"]) == ("completed", "1.500000000", {"job": "nightly"})
+    assert batch["id"] in begun.stderr
+    assert "20 of 20 lines" in begun.stderr
+    assert goblin(launch, "status", batch["id"]).stdout == "completed: 20 of 20 lines\n"
+    assert goblin(launch, "results", batch["id"], "-o", str(fetched)).returncode == 0
+    assert fetched.read_text() == goblin(launch, "results", batch["id"]).stdout
+    assert names([json.loads(line) for line in fetched.read_text().splitlines()]) == [f"n{n}" for n in range(20)]
+    none = goblin(launch, "results", batch["id"], "--errors")
+    assert (none.returncode, none.stderr) == (2, "goblin: no line has failed\n")
+    late = goblin(launch, "cancel", batch["id"])
+    assert (late.returncode, late.stderr) == (2, "goblin: nothing of this batch is left to cancel: it is completed\n")
+
+
+def test_a_line_that_failed_shows_in_the_exit_code(launch: Launch, tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_bytes(lines(completion("good", "hello"), completion("bad", "hello", seed=1)))
+    ended = goblin(launch, "submit", str(file), "--watch")
+    assert (ended.returncode, ended.stdout) == (1, "completed: 1 of 2 lines, 1 failed\n")
+    file.write_text("hello\n")
+    assert goblin(launch, "submit", str(file)).returncode == 2
+
+
+def test_a_cancelled_batch_keeps_what_was_done(official: openai.OpenAI) -> None:
+    batch = begin(official, lines(*(completion(f"n{n}", "tell me a long story") for n in range(3_000))))
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up:
+        found = official.batches.retrieve(batch.id)
+        if found.request_counts and found.request_counts.completed:
+            break
+    official.batches.cancel(batch.id)
+    end = ended(official, batch)
+    assert end.status == "cancelled"
+    assert end.request_counts
+    done = content(official, end.output_file_id)
+    assert 0 < len(done) == end.request_counts.completed < 3_000
+    assert {one["error"]["code"] for one in content(official, end.error_file_id)} <= {"batch_cancelled"}
+    assert official.batches.cancel(batch.id).status == "cancelled"
+    assert batch.id in [one.id for one in official.batches.list(limit=3)]
