@@ -3,7 +3,18 @@
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 
-from providers.simulator import anthropic, bedrock, cloudflare, cohere, control, gemini, ollama, openai, replicate
+from providers.simulator import (
+    anthropic,
+    bedrock,
+    cloudflare,
+    cohere,
+    control,
+    embeddings,
+    gemini,
+    ollama,
+    openai,
+    replicate,
+)
 from providers.simulator.dialect import Dialect
 from providers.simulator.sheet import Sheet
 from providers.simulator.world import House
@@ -17,6 +28,7 @@ DIALECTS: tuple[Dialect, ...] = (
     replicate.DIALECT,
     bedrock.DIALECT,
     cloudflare.DIALECT,
+    embeddings.DIALECT,
 )
 
 

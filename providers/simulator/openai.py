@@ -36,7 +36,7 @@ from providers.simulator.tool import Called
 from providers.simulator.world import House
 
 _FINISH = {Finish.STOP: "stop", Finish.LENGTH: "length", Finish.FILTERED: "content_filter", Finish.TOOL: "tool_calls"}
-_TYPE = {
+TYPES = {
     Kind.BAD_REQUEST: (400, "invalid_request_error"),
     Kind.AUTH: (401, "invalid_request_error"),
     Kind.PERMISSION: (403, "invalid_request_error"),
@@ -168,7 +168,7 @@ class OpenAI:
         return headers
 
     def refusal(self, refused: Refused, _call_id: str) -> tuple[int, dict[str, str], Json]:
-        status, _ = error_type(refused, _TYPE)
+        status, _ = error_type(refused, TYPES)
         headers = {}
         if refused.retry_after is not None:
             headers = retry_after(refused) | {"retry-after-ms": str(math.ceil(refused.retry_after * 1000))}
@@ -180,7 +180,7 @@ class OpenAI:
 
 def _error(refused: Refused) -> Json:
     param = {Kind.CONTEXT: "messages", Kind.NOT_FOUND: "model"}.get(refused.kind)
-    error_name = error_type(refused, _TYPE)[1]
+    error_name = error_type(refused, TYPES)[1]
     return {"error": {"message": refused.text(), "type": error_name, "param": param, "code": _CODE.get(refused.kind)}}
 
 

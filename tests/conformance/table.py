@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from tests.conformance.test_vectors import HOUSES
 from tests.conformance.ways import WAYS
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ FILES = (
 )
 # a case -> what the id of its tests looks like, without file and client
 DIALECT_CASES = {
-    "chat": r"what_is_said_comes_whole", "stream": r"tokens_come_as_they", "usage": r"tokens_are_counted_as",
+    "chat": r"what_is_said_comes_whole", "stream": r"tokens_come_as_they", "usage": r"tokens_are_count|and_are_counted",
     "reasoning": r"reasoning_is_", "tool call": r"a_call_comes_whole|a_result_brings",
     "embeddings": r"texts_become_vectors", "key": r"a_fault.*\+auth|wrong_key", "request": r"a_fault.*\+fail=400",
     "model": r"a_fault.*\+fail=404|unknown_model", "throttled": r"a_fault.*\+fail=429|how_long_to_wait",
@@ -49,6 +50,7 @@ PACKAGES = {
     "mistral": "mistralai", "together": "together", "anthropic": "anthropic", "gemini": "google-genai",
     "ollama": "ollama", "cohere": "cohere", "bedrock": "boto3", "replicate": "replicate", "cloudflare": "cloudflare",
 }  # fmt: skip
+VECTORS_HAVE_NONE = "chat, stream, reasoning, tool call, quota, filtered, silence, mid-stream, cut, garbage"
 # what a dialect as it is spoken here, or a client that speaks it, has no word for
 HAS_NONE: Mapping[str, str] = {
     "dialect anthropic": "embeddings",
@@ -56,6 +58,7 @@ HAS_NONE: Mapping[str, str] = {
     "dialect cloudflare": "embeddings, filtered",
     "dialect ollama": "quota, filtered",
     "dialect replicate": "embeddings, tool call, filtered",
+    **dict.fromkeys((f"dialect {house}" for house in HOUSES), VECTORS_HAVE_NONE),
     "client anthropic": "embeddings",
     "client boto3": "embeddings",
     "client cloudflare": "stream, mid-stream, cut, embeddings",
@@ -102,7 +105,7 @@ def main() -> int:
     is_whole = pytest.main(order, [seen]) == pytest.ExitCode.OK
     shown = Console(width=None if sys.stdout.isatty() else 250)
     clients = dict.fromkeys(PACKAGES.values())
-    for kind, rows, cases in (("dialect", WAYS, DIALECT_CASES), ("client", clients, SDK_CASES)):
+    for kind, rows, cases in (("dialect", (*WAYS, *HOUSES), DIALECT_CASES), ("client", clients, SDK_CASES)):
         lines = {row: [seen.cell(f"{kind} {row}", *case) for case in cases.items()] for row in rows}
         table = Table(kind, *lines, title=f"{kind}s against the simulator", title_justify="left")
         for number, case in enumerate(cases):

@@ -7,10 +7,22 @@ import cloudflare
 import pytest
 from pydantic import SecretStr
 
+from goblin.settings import ProviderSettings, Settings
 from providers.call import Caller, Control
-from providers.errors import BadCredentials, BadRequest, ContextTooLong, ProviderFault, UnknownModel
+from providers.errors import (
+    BadCredentials,
+    BadRequest,
+    ContextTooLong,
+    Overloaded,
+    ProviderFault,
+    ServerError,
+    Throttled,
+    UnknownModel,
+    Unreachable,
+)
 from providers.message import Usage
 from providers.provider import Deadlines, Provider
+from providers.registry import load
 from providers.vectorize import Index, Query, Record
 
 WAYS = {
@@ -20,6 +32,7 @@ WAYS = {
     "cohere": ("/cohere", "bearer"),
 }
 PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
+HOUSES = ("voyage", "jina")  # rows of the catalog, with words of their own
 VECTORIZE = "/cloudflare/client/v4/accounts/a1/vectorize/v2"
 
 
@@ -43,9 +56,12 @@ def at(simulator: Simulator, dialect: str, path: str, auth: str = "bearer", key:
     return Provider(dialect, "Simulator", dialect, simulator.url + path, auth=auth, key=secret, deadlines=PATIENT)
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=[*WAYS, *HOUSES])
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
-    return at(simulator, request.param, *WAYS[request.param])
+    if request.param in WAYS:
+        return at(simulator, request.param, *WAYS[request.param])
+    said = ProviderSettings(base_url=f"{simulator.url}/embeddings/{request.param}/v1", api_key=SecretStr("key"))
+    return load(Settings(providers={request.param: said}), {}).get(request.param)
 
 
 def test_texts_become_vectors_and_are_counted(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
@@ -64,11 +80,11 @@ def test_more_texts_than_a_request_holds_are_all_embedded(
     found = caller.embed(vendor, "sim-embed", texts, Control())
     assert len(found.vectors) == 130
     assert found.vectors[7] == caller.embed(vendor, "sim-embed", ["text 7"], Control()).vectors[0]
-    requests = {"gemini": 2, "cohere": 2}.get(vendor.dialect, 1)
+    requests = {"gemini": 2, "cohere": 2, "embeddings": 2}.get(vendor.dialect, 1)
     assert len(simulator.get("calls")) == requests + 1
 
 
-@pytest.mark.parametrize("vendor", ["openai", "gemini", "cohere"], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "gemini", "cohere", *HOUSES], indirect=True)
 def test_vectors_can_be_shorter(caller: Caller, vendor: Provider) -> None:
     found = caller.embed(vendor, "sim-embed", ["red fox"], Control(), purpose="query", dimensions=16)
     assert len(found.vectors[0]) == 16
@@ -79,6 +95,12 @@ def test_vectors_can_be_shorter(caller: Caller, vendor: Provider) -> None:
     [
         ("sim-embed+context", ContextTooLong),
         ("sim-embed+auth", BadCredentials),
+        ("sim-embed+fail=400", BadRequest),
+        ("sim-embed+fail=404", UnknownModel),
+        ("sim-embed+fail=429+after=2", Throttled),
+        ("sim-embed+fail=500", ServerError),
+        ("sim-embed+overloaded", Overloaded),
+        ("sim-embed+reset", Unreachable),
         ("sim-unheard-of", UnknownModel),
         ("sim-fast", BadRequest),
     ],
