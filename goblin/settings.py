@@ -81,6 +81,9 @@ class ProviderSettings(Section):
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
     cached_input_usd_mtok: Usd | None = None
+    query_usd_mdim: Usd | None = Field(
+        None, description="of an index of vectors: USD per million dimensions of what is searched for"
+    )
     max_tokens: int | None = Field(None, gt=0, description="context length in tokens")
     timeout: float | None = Field(None, gt=0, description="seconds for a whole call")
     connect_timeout: float | None = Field(None, gt=0)

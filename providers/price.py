@@ -83,6 +83,11 @@ def worst_case(price: Price, input_tokens: int, max_output_tokens: int) -> NanoU
     return money.of_millionths(input_tokens * dearest + max_output_tokens * at.output + MILLION * at.per_request)
 
 
+def search(rate: int | None, dimensions: int) -> NanoUsd:
+    """What it costs to look a vector up; nothing where no price is known."""
+    return money.of_millionths((rate or 0) * dimensions)
+
+
 def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime) -> Price | None:
     """The price of a model of a provider at `now`; None = not known. Raises ConfigError for a price that is none."""
     base = FREE if row.is_free else _snapshot(row, model_id, now) or _catalog(row, model_id)
@@ -92,8 +97,8 @@ def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime) -> 
     if (own := _configured(settings, base)) is not None:
         return own
     if settings.cost_per_token is not None:
-        rate = money.from_usd(Decimal(str(settings.cost_per_token)) * MILLION)
-        return Price(rate, rate, rate, rate, "configuration")
+        each = money.from_usd(Decimal(str(settings.cost_per_token)) * MILLION)
+        return Price(each, each, each, each, "configuration")
     return base
 
 
@@ -102,37 +107,38 @@ def _configured(said: ModelSettings | ProviderSettings, base: Price | None) -> P
     given = (said.input_usd_mtok, said.output_usd_mtok, said.cached_input_usd_mtok)
     if given == (None, None, None):
         return None
-    input_ = _rate(given[0], base.input if base else None)
-    output = _rate(given[1], base.output if base else None)
+    input_ = rate(given[0], base.input if base else None)
+    output = rate(given[1], base.output if base else None)
     if input_ is None or output is None:
         return None
-    cached = _rate(given[2], input_ if given[0] is not None or base is None else base.cache_read)
+    cached = rate(given[2], input_ if given[0] is not None or base is None else base.cache_read)
     written = input_ if given[0] is not None or base is None else base.cache_write
     return Price(input_, output, input_ if cached is None else cached, written, "configuration")
 
 
-def _rate(usd: Usd | None, otherwise: int | None) -> int | None:
+def rate(usd: Usd | None, otherwise: int | None = None) -> int | None:
+    """Nano-dollars per million of what a price in dollars is for. Raises ConfigError for a price that is none."""
     if usd is None:
         return otherwise
     try:
-        rate = money.from_usd(usd)
+        amount = money.from_usd(usd)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if rate < 0:
+    if amount < 0:
         raise ConfigError(f"a price cannot be negative: {usd}")
-    return rate
+    return amount
 
 
 def _catalog(row: Row, model_id: str) -> Price | None:
     model = row.model(model_id)
     if model is None:
         return None
-    input_, output = _rate(model.input_usd_mtok, None), _rate(model.output_usd_mtok, None)
+    input_, output = rate(model.input_usd_mtok, None), rate(model.output_usd_mtok, None)
     if model.kind == "embedding":  # vectors are not counted in tokens
         output = 0
     if input_ is None or output is None:
         return None
-    cached = _rate(model.cached_input_usd_mtok, input_)
+    cached = rate(model.cached_input_usd_mtok, input_)
     return Price(input_, output, input_ if cached is None else cached, input_, "catalog")
 
 

@@ -90,6 +90,7 @@ class Provider:
     discovers: bool = False
     unlisted_price: Price | None = None  # of a model that is found on the server and described nowhere
     obstacle: str | None = None
+    search_rate: int | None = None  # of an index: nano-dollars per million dimensions searched for; None = not known
     _by_id: Mapping[str, Model] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -139,6 +139,7 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
         discovers=row.is_discovered and not said.models and not row.models,
         unlisted_price=price.find(row, "", said, now) if row.is_discovered else None,
         obstacle=_obstacle(name, row, key, enabled, missing),
+        search_rate=price.rate(row.query_usd_mdim if said.query_usd_mdim is None else said.query_usd_mdim),
     )
 
 

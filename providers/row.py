@@ -161,6 +161,9 @@ class Row(Part):
     body: Mapping[str, Any] = Field({}, description="merged into every request")
     reasoning: Reasoning = Reasoning()
     embedding: EmbeddingRow | None = None
+    query_usd_mdim: Usd | None = Field(
+        None, description="of an index of vectors: USD per million dimensions of what is searched for"
+    )
     errors: tuple[ErrorRow, ...] = ()
     genai_prices: str | None = Field(None, description="provider id in genai-prices")
     batch: str | None = None

@@ -18,6 +18,7 @@ from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
 
 MOST_VECTORS = 5000  # of one upsert
+MOST_DIMENSIONS = 1536
 
 RULES = (rule(BadRequest, "3000", "3002", "40005", "40006", status=range(400, 500)), *cloudflare.RULES)
 Metadata: TypeAlias = Mapping[str, Any]

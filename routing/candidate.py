@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from goblin.settings import RetrieveSettings, TaskClass
-from providers.price import Price, worst_case
+from providers.price import Price, search, worst_case
 from providers.registry import Model, Provider, Registry
+from providers.vectorize import MOST_DIMENSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Need:
     context_above: int = 0  # tokens; a smaller window was refused already
     tools: bool = False  # the model is offered some
     vectors: bool = False  # wanted in place of words
+    fee: int = 0  # nano-dollars that a call may cost beside its tokens: the search of an index
 
 
 def looking_up(
@@ -41,7 +43,9 @@ def looking_up(
 ) -> Need:
     """What a step asks for that looks things up: a vector by the index's own model, pins of the step first."""
     at, named = registry.embedder(wanted.model)
-    return Need("fast", input_tokens, 0, provider or at, model or named, excluded=excluded, vectors=True)
+    store = registry.providers.get(wanted.store)
+    fee = search(store.search_rate, wanted.vector_size or MOST_DIMENSIONS) if store is not None else 0
+    return Need("fast", input_tokens, 0, provider or at, model or named, excluded=excluded, vectors=True, fee=fee)
 
 
 class Candidate(NamedTuple):
@@ -58,7 +62,7 @@ class Candidate(NamedTuple):
 
     def worst_case(self, need: Need) -> int:
         """Nano-dollars of a call that uses its whole output limit."""
-        return worst_case(self.price, self.input_tokens(need), self.output_limit(need))
+        return need.fee + worst_case(self.price, self.input_tokens(need), self.output_limit(need))
 
     def input_tokens(self, need: Need) -> int:
         """The estimate of the need, as this candidate counts."""

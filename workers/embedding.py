@@ -6,7 +6,7 @@ as the index's own, and speak against nobody who makes vectors.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import structlog
@@ -86,6 +86,7 @@ class Embedding:
         self._use = use
         self.control = Control()
         self.found: Embeddings | None = None
+        self.fee = 0  # nano-dollars that the use of the vectors has cost
         self.error: GoblinError | None = None  # how it ended, once it has
         self.lessons: tuple[Verb, ...] = ()  # what the fleet may learn from it, once it has
         self.took_s = 0.0
@@ -100,8 +101,9 @@ class Embedding:
     @property
     def bill(self) -> Bill:
         usage = self.found.usage if self.found is not None else None
+        price = self._candidate.price
         return Bill(
-            self._candidate.price,
+            replace(price, per_request=price.per_request + self.fee),
             usage or Usage(input=self._candidate.counting(self._wish.tokens)),
             is_measured=usage is not None,
         )

@@ -16,6 +16,7 @@ from ledger.attempts import Closed, Ending
 from providers.call import Control
 from providers.embed import Vector
 from providers.errors import ProviderFault
+from providers.price import search
 from providers.tokens import estimate
 from providers.vectorize import Index, Match, Query
 from providers.wire.field import text as storable
@@ -104,9 +105,9 @@ class Retrieval:
             raise IndexFailed(f"{store.name}: {store.obstacle}")
         query = Query(vector, wanted.top_k, namespace=wanted.namespace)
         index = Index(self._runtime.caller, store, wanted.index)
-        return storable(told(_twice(index, query, control), wanted.text_field))[
-            : self._runtime.settings.limits.output_bytes
-        ]
+        matches = _twice(index, query, control)
+        self._embedding.fee = search(store.search_rate, len(vector))
+        return storable(told(matches, wanted.text_field))[: self._runtime.settings.limits.output_bytes]
 
 
 def told(matches: Iterable[Match], field: str) -> str:

@@ -40,6 +40,22 @@ class Visit:
     prompt: str = ""
     arrived: bool = False
 
+    def charge(self, what: str, nanousd: int) -> None:
+        """Books something that has no tokens."""
+        call = Call(
+            time=time.time(),
+            name=self.name,
+            dialect=self.dialect.name,
+            model=what,
+            status=200,
+            outcome=Outcome.WHOLE.value,
+            prompt_sha256="",
+            prompt_length=0,
+            idempotency_key=None,
+            nanousd=nanousd,
+        )
+        self.world.book.enter(call, billed=True)
+
     def enter(self, status: int, outcome: Outcome, usage: Usage = _NOTHING, row: Model | None = None) -> None:
         """Enters the call in the book, billed when the model's row is given."""
         call = Call(

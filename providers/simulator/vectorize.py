@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from fractions import Fraction
 from struct import error as StructError  # noqa: N812 - an exception in lower case
 from struct import pack, unpack
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from providers.simulator.vector import METRICS, OPERATORS, Index, Vector
 from providers.simulator.world import House
 
 _NO_INDEX, _DUPLICATE, _DIMENSIONS, _BAD = 3000, 3002, 40006, 1000
+_SEARCHED = Fraction("0.01") * 1000  # nano-dollars for each dimension of what is searched for
 _MOST, _MOST_DETAILED, _MOST_VECTORS = 100, 20, 5000
 
 Act: TypeAlias = Callable[[Request, Visit], Awaitable[object]]
@@ -128,6 +130,7 @@ async def _query(request: Request, visit: Visit) -> Json:
         }
         for score, vector in found
     ]
+    visit.charge(f"search of {request.path_params['index']}", round(index.dimensions * _SEARCHED))
     return {"count": len(matches), "matches": matches}
 
 

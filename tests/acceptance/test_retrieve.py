@@ -123,6 +123,7 @@ def test_the_vector_is_paid_for_to_the_nano_dollar(served: Served) -> None:
     (step,) = run["steps"]
     billed = served.world.sim_get("invoice")
     assert run["cost_usd"] == f"{billed['nanousd'] / 1e9:.9f}" != "0.000000000"
+    assert billed["names"]["store"]["nanousd"] > 0  # its index was searched
     assert step["usage"]["input"] == billed["input_tokens"]
     assert step["usage"]["measured"] is True
 

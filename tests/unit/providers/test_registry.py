@@ -1,6 +1,7 @@
 """The registry: catalog, settings and environment made one, and every refusal with its cure."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,13 @@ def test_a_model_counts_as_its_source_says_and_prudently_where_none_does(tmp_pat
     assert [model.counts for model in mine.models] == [1.5, 1.1]
     assert all(model.counts == UNKNOWN > 1 for model in registry().get("mistral").models)
     assert all(model.counts > UNKNOWN for model in registry().get("anthropic").models)
+
+
+def test_an_index_has_the_catalogs_price_unless_another_is_said() -> None:
+    assert registry().get("cloudflare_vectorize").search_rate == 10_000_000
+    said = ProviderSettings(query_usd_mdim=Decimal("0.04"))
+    assert registry(cloudflare_vectorize=said).get("cloudflare_vectorize").search_rate == 40_000_000
+    assert registry().get("openai").search_rate is None
 
 
 def test_a_model_named_twice_is_refused() -> None:

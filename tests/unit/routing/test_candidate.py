@@ -1,10 +1,13 @@
 """Who may serve a step: every reason against a candidate, and that there is no other."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from routing.candidate import Need, eligible
+from goblin.settings import RetrieveSettings
+from providers.registry import Registry
+from routing.candidate import Need, eligible, looking_up
 from tests.fakes.offers import candidate, model, need, price, provider
 
 
@@ -84,3 +87,15 @@ def test_a_worst_case_is_as_the_model_counts_and_answers_at_most() -> None:
     assert candidates[0].output_limit(need(output_tokens=500)) == 100
     assert candidates[0].worst_case(need(input_tokens=1_000, output_tokens=500)) == 2_100_000
     assert candidates[0].price == price(1.0)
+
+
+@pytest.mark.parametrize(("size", "dimensions"), [(768, 768), (None, 1536)])
+def test_the_search_of_an_index_is_part_of_the_worst_case(size: int | None, dimensions: int) -> None:
+    offered = model("embed")
+    index = provider("index", search_rate=10_000_000)
+    registry = Registry({"index": index, "sim": provider("sim", embedders=(offered,))})
+    wanted = RetrieveSettings(index="docs", model="embed", store="index", vector_size=size)
+    asked = looking_up(registry, wanted, 1_000)
+    (one,), _ = eligible(registry.embedders(), asked)
+    assert one.worst_case(asked) == one.worst_case(replace(asked, fee=0)) + dimensions * 10
+    assert looking_up(registry, wanted.model_copy(update={"store": "sim"}), 1_000).fee == 0
