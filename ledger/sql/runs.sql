@@ -89,11 +89,12 @@ from known where r.id = known.id
 returning r.id, r.epoch;
 
 -- name: unpublished
--- Runs whose current epoch has not reached the broker, as far as anybody noted.
+-- Runs whose current epoch has not reached the broker, as far as anybody noted. Those for which no call is under way
+-- come first: the others move without it.
 select id, epoch from runs
 where status in ('queued', 'running') and published_epoch < epoch
   and touched_at < now() - make_interval(secs => %(calm)s)
-order by touched_at limit %(limit)s;
+order by id in (select run_id from attempts where status = 'open'), touched_at limit %(limit)s;
 
 -- name: unfinished
 -- Runs whose last step closed without anybody living to say so.

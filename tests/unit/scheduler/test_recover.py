@@ -11,7 +11,7 @@ from ledger import attempts, marks, runs
 from ledger.states import RunStatus
 from scheduler.recover import MARKER
 from tests.fakes.racing import at_once, begin, until
-from tests.fakes.recovery import CHAIN, Place, make
+from tests.fakes.recovery import CHAIN, NONE, Place, make
 from tests.fakes.runs import SUCCESS, accept, claim, one, run_row, step_rows
 from tests.fakes.wire import Wire
 from workers.stream import key
@@ -103,6 +103,14 @@ def test_a_redis_that_was_emptied_costs_no_run(place: Place) -> None:
     assert place.client.get(MARKER) == marks.get(place.ledger, "marker")
     place.impatient.go()
     assert len(place.sent()) == 4
+
+
+def test_runs_for_which_no_call_is_under_way_come_first(place: Place) -> None:
+    made = [place.publish() for _ in range(3)]
+    attempts.open_attempt(place.ledger, claim(made[0], 0))
+    runs.outdate_all(place.ledger)
+    found = [run for run, _ in runs.unpublished(place.ledger, patience=NONE, limit=3)]
+    assert (found[2], set(found[:2])) == (made[0], set(made[1:]))
 
 
 def test_a_redis_that_was_replaced_is_one_that_was_emptied(place: Place) -> None:
