@@ -12,7 +12,7 @@ from goblin.settings import ProviderSettings
 from providers import price
 from providers.price import Price
 from providers.row import ModelRow, Row, rows
-from providers.wire.spoken import NEEDS, SPOKEN
+from providers.wire.spoken import NEEDS, SPOKEN, TOOLLESS
 
 HEAD = """\
 # Providers
@@ -66,6 +66,8 @@ def _needs(name: str, row: Row) -> Iterator[str]:
         yield f"`providers.{name}.models`"
     if row.key_env is None and row.auth not in ("none", "bearer-optional"):
         yield f"`providers.{name}.api_key`"
+    if row.dialect in TOOLLESS:
+        yield "steps without tools: its dialect has no word for them"
 
 
 def _model(name: str, row: Row, model: ModelRow, moment: datetime) -> tuple[str, ...]:

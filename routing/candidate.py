@@ -10,6 +10,9 @@ from goblin.settings import RetrieveSettings, TaskClass
 from providers.price import Price, search, worst_case
 from providers.registry import Model, Provider, Registry
 from providers.vectorize import MOST_DIMENSIONS
+from providers.wire.spoken import TOOLLESS
+
+_WORDLESS = ": its dialect has no word for them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def _against(provider: Provider, model: Model, need: Need) -> str | None:
     if need.vectors:
         return None  # each text must fit by itself, and the vendor says so where one does not
     if need.tools and not provider.takes_tools(model):
-        return "takes no tools"
+        return f"takes no tools{_WORDLESS if provider.dialect in TOOLLESS else ''}"
     return _too_small(model, need)
 
 

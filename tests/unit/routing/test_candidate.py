@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from goblin.settings import RetrieveSettings
-from providers.registry import Registry
+from goblin.settings import ProviderSettings, RetrieveSettings, Settings
+from providers.registry import Registry, load
 from routing.candidate import Need, eligible, looking_up
 from tests.fakes.offers import candidate, model, need, price, provider
 
@@ -99,3 +100,25 @@ def test_the_search_of_an_index_is_part_of_the_worst_case(size: int | None, dime
     (one,), _ = eligible(registry.embedders(), asked)
     assert one.worst_case(asked) == one.worst_case(replace(asked, fee=0)) + dimensions * 10
     assert looking_up(registry, wanted.model_copy(update={"store": "sim"}), 1_000).fee == 0
+
+
+@pytest.mark.parametrize(
+    ("dialect", "quirks", "reason"),
+    [
+        ("replicate", {"tools": False}, "takes no tools: its dialect has no word for them"),
+        ("openai", {"tools": False}, "takes no tools"),
+    ],
+)
+def test_who_takes_no_tools_is_passed_by_with_the_reason(dialect: str, quirks: dict[str, Any], reason: str) -> None:
+    offered = model()
+    vendor = replace(provider("sim", offered, quirks=quirks), dialect=dialect)
+    assert eligible([(vendor, offered)], need(tools=True)) == ([], {"sim/small": reason})
+    assert len(eligible([(vendor, offered)], need())[0]) == 1
+
+
+def test_a_step_with_tools_that_is_pinned_to_replicate_is_refused_before_any_call() -> None:
+    registry = load(Settings(providers={"replicate": ProviderSettings(api_key=SecretStr("r8"))}), {})
+    candidates, refusals = eligible(registry.candidates(), need(tools=True, provider="replicate"))
+    assert candidates == []
+    why = {reason for name, reason in refusals.items() if name.startswith("replicate/")}
+    assert why == {"takes no tools: its dialect has no word for them"}
