@@ -6,7 +6,7 @@ Only the ratios mean something, and only within one run: each contender had the 
 import sys
 from collections.abc import Callable, Mapping
 
-from bench import admission, calls_held, estimate, first_token, memory, noop_flow, score, steps_per_second
+from bench import admission, batch, calls_held, estimate, first_token, memory, noop_flow, score, steps_per_second
 from bench.ground import Ground
 from bench.table import Row, save, show
 
@@ -19,6 +19,7 @@ BENCHES: Mapping[str, Callable[[Ground], list[Row]]] = {
     "score": score.measure,
     "admission": admission.measure,
     "estimate": estimate.measure,
+    "batch": batch.measure,
 }
 
 

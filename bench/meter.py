@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 
@@ -46,3 +47,9 @@ def spent(pid: int) -> float:
 def resident(pid: int) -> float:
     """MiB."""
     return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
+def peak(pid: int) -> float:
+    """MiB that it has held at most, as Linux counts."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

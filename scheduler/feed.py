@@ -7,7 +7,8 @@ is called, and nothing is fed.
 
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import redis
@@ -17,6 +18,7 @@ from goblin.errors import BudgetExhausted
 from goblin.money import to_usd
 from ledger import feeding, files, marks, runs
 from ledger.feeding import OpenBatch
+from ledger.runs import NewRun
 from ledger.session import Ledger
 from ledger.states import BatchStatus
 from routing.budget import of_batch
@@ -29,6 +31,8 @@ from workers.halt import halt
 from workers.order import Desk
 from workflow.plan import Plan
 
+FIRST_EPOCH = 1
+TOGETHER = 100  # runs that are noted as published together
 TICK = 0.1  # seconds between two looks of one turn
 SPENT = 10  # lines in a row that found no room in the batch's budget: the next ones would find none either
 _CUT = (BatchStatus.EXPIRED, BatchStatus.CANCELLED)  # what is under way ends with such a batch
@@ -97,10 +101,15 @@ class Feeder:
         desk = self.desk()
         read = [line.read(desk, batch.endpoint, one) for one in page]
         made = feeding.feed(self.ledger, batch, read, line.DOUBLE)
-        for run, new in made:
-            publish(self.app, Plan.from_value(new.plan), run, 1, queue=BATCH)
-        runs.mark_all_published(self.ledger, {run: 1 for run, _ in made})
+        for start in range(0, len(made), TOGETHER):
+            self._publish(made[start : start + TOGETHER])
         _log.info("batch.fed", batch=str(batch.id), to=page[-1].number, runs=len(made), bad=len(page) - len(made))
+
+    def _publish(self, made: Sequence[tuple[uuid.UUID, NewRun]]) -> None:
+        """Noted before recovery would take them for unpublished."""
+        for run, new in made:
+            publish(self.app, Plan.from_value(new.plan), run, FIRST_EPOCH, queue=BATCH)
+        runs.mark_all_published(self.ledger, {run: FIRST_EPOCH for run, _ in made})
 
     def _is_spent(self, batch: OpenBatch) -> bool:
         """Whether the lines that ended last found no room in the batch's own budget, which never begins anew."""
