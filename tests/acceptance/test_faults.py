@@ -4,26 +4,16 @@ A goblin of its own favours each faulty provider; who else may serve is said by 
 all submitted at the start, so that their waiting is done at once.
 """
 
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.embedded import Stack
-from goblin.clock import now
-from ledger import runs
+from tests.fakes.ran import WHOLE, Ran, calls, outcomes
 from tests.processes import Processes
-from tests.world import Sim, World, saying, world
-from workers.lease import CANCEL
+from tests.world import Sim, World, world
 
-WORDS = " ".join(f"word{number}" for number in range(60))  # sixty tokens of the simulator
-WHOLE = saying(WORDS)
 HASTY = {"first_token_timeout": 1, "stall_timeout": 1}
 SIMS = (
     Sim("good", (WHOLE,)),
@@ -50,10 +40,6 @@ SIMS = (
     Sim("prudish", (f"{WHOLE}+filtered=400",)),
     Sim("prudent", (f"{WHOLE}+filtered",)),
     Sim("outage", (WHOLE,)),
-    Sim("endless", (f"{WHOLE}+speed=1",)),
-    Sim("endless-too", (f"{WHOLE}+speed=1",)),
-    Sim("cooling", (f"{WHOLE}+fail=429+after=60",)),
-    Sim("late", (f"{WHOLE}+speed=1",)),
 )
 # name of a run -> its favourite, and who else may serve it
 RUNS = {
@@ -84,77 +70,11 @@ def _settings() -> str:
     favourites = {name: f'providers = ["{name}"]\n' for name in sorted({first for first, *_ in RUNS.values()})}
     goblins = {
         "chat": "",
-        "hasty": "timeout = 1\n",
-        "breathless": "timeout = 0.000001\n",
         **favourites,
         "outage": 'providers = ["outage"]\n',
     }
     tables = "\n".join(f"[goblins.{name}]\n{goblin}{more}" for name, more in goblins.items())
     return f"[routing]\noutage_patience = 0\n[worker]\nlease = 6\n{tables}"
-
-
-@dataclass(frozen=True)
-class Ran:
-    """A run that has ended, as its caller and its providers have it."""
-
-    place: World
-    id: uuid.UUID
-
-    @cached_property
-    def row(self) -> Any:
-        return self.place.finished(self.id)
-
-    @cached_property
-    def step(self) -> Any:
-        return self.row and self.place.one("select * from steps where run_id = %s", self.id)
-
-    @cached_property
-    def attempts(self) -> list[Any]:
-        return self.row and self.place.all("select * from attempts where run_id = %s order by number", self.id)
-
-    @property
-    def tries(self) -> list[tuple[str, str, str | None]]:
-        return [(one.provider, one.status, (one.error or {}).get("type")) for one in self.attempts]
-
-    @property
-    def charges(self) -> list[tuple[str, bool]]:
-        """Who is paid for what, and whether the amount was measured."""
-        return [(entry.provider, entry.is_measured) for entry in self.entries]
-
-    @cached_property
-    def entries(self) -> list[Any]:
-        return self.row and self.place.all("select * from entries where run_id = %s order by id", self.id)
-
-    @cached_property
-    def events(self) -> list[tuple[str, dict[str, Any]]]:
-        self.place.until(lambda: "run.finished" in dict(self.place.events(self.id)))
-        return self.place.events(self.id)
-
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of its events, deltas in a row as one."""
-        kinds = [kind for kind, _ in self.events]
-        return [kinds[0], *(new for old, new in pairwise(kinds) if old != new or new != "delta")]
-
-    @property
-    def held(self) -> str:
-        """What a listener holds of the answer in the end."""
-        held = ""
-        for kind, data in self.events:
-            held = "" if kind == "step.reset" else held + data.get("text", "")
-        return held
-
-    def is_whole(self) -> bool:
-        return bool(self.row.status == "succeeded" and self.step.output == self.held == WORDS)
-
-
-def calls(place: World, name: str) -> list[dict[str, Any]]:
-    """What the provider has in its books, in order."""
-    return sorted((call for call in place.sim_get("calls") if call["name"] == name), key=lambda call: call["time"])
-
-
-def outcomes(place: World, name: str) -> list[tuple[int, str]]:
-    return [(call["status"], call["outcome"]) for call in calls(place, name)]
 
 
 @pytest.fixture(scope="module")
@@ -406,55 +326,3 @@ def test_every_attempt_is_entered_for_whom_it_called_and_only_answers_are_answer
         entered = place.one("select sum(amount_nanousd) as amount from entries where provider = %s", provider)
         assert entered is not None
         assert entered.amount == sum(call["nanousd"] for call in calls(place, provider))
-
-
-# -- our own deadlines, and cancelling
-
-
-def test_a_call_is_cut_when_the_run_s_time_is_over(place: World) -> None:
-    soon = (now() + timedelta(seconds=2)).isoformat()
-    one = Ran(place, place.submit(place.plan("chat@late: one THEN chat@late: two"), deadline=soon))
-    assert one.row.status == "failed"
-    assert one.tries == [("late", "failed", "deadline_passed")]
-    errors = {row.idx: (row.status, (row.error or {}).get("type")) for row in place.all(
-        "select idx, status, error from steps where run_id = %s", one.id
-    )}  # fmt: skip
-    assert errors == {0: ("failed", "deadline_passed"), 1: ("skipped", None)}
-    assert one.charges == [("late", False)]
-    assert "step.reset" not in one.kinds
-    place.until(lambda: outcomes(place, "late") == [(200, "client_gone")])
-
-
-def test_a_step_that_waits_fails_when_the_run_s_time_is_over(place: World) -> None:
-    soon = (now() + timedelta(seconds=3)).isoformat()
-    one = Ran(place, place.submit(place.plan("chat@cooling: one"), deadline=soon))
-    assert one.row.status == "failed"
-    assert one.step.error["type"] == "deadline_passed"
-    assert one.kinds == ["step.started", "step.reset", "step.waiting", "step.finished", "run.finished"]
-    assert outcomes(place, "cooling") == [(429, "error")]
-
-
-def test_a_step_has_the_time_that_its_goblin_gives(place: World) -> None:
-    one = Ran(place, place.submit(place.plan("hasty@endless-too: one THEN IF_FAILURE chat@good: two")))
-    assert one.row.status == "succeeded"
-    assert one.tries == [("endless-too", "failed", "deadline_passed"), ("good", "succeeded", None)]
-
-
-def test_the_time_of_a_step_begins_with_its_first_call(place: World) -> None:
-    one = Ran(place, place.submit(place.plan("breathless@good: one")))
-    assert one.row.status == "failed"
-    assert one.tries == [("good", "failed", "deadline_passed")]
-
-
-def test_a_cancelled_call_ends_and_is_paid_for(place: World) -> None:
-    run = place.submit(place.plan("chat@endless: one"))
-    place.until(lambda: "delta" in dict(place.events(run)))
-    assert runs.request_cancel(place.ledger, run) == ()
-    place.redis.publish(CANCEL, str(run))
-    one = Ran(place, run)
-    assert one.row.status == "cancelled"
-    assert one.kinds == ["step.started", "delta", "step.finished", "run.finished"]
-    assert one.tries == [("endless", "failed", "cancelled")]
-    assert one.charges == [("endless", False)]
-    assert one.row.cost_nanousd == one.entries[0].amount_nanousd > 0
-    place.until(lambda: outcomes(place, "endless") == [(200, "client_gone")])
