@@ -10,6 +10,7 @@ from providers.message import Chat, Event, Message, Reasoned
 from providers.wire.field import entries, text, tree
 
 LONGEST = 2**22  # characters, of all blocks of an answer
+MOST_BLOCKS = 1024
 
 
 class Blocks:
@@ -20,20 +21,20 @@ class Blocks:
     def __init__(self) -> None:
         self._done: list[Reasoned] = []
         self._said = StringIO()
-        self._signature = ""
+        self._signature = StringIO()
         self._size = 0
 
     def add(self, words: str = "", signature: str = "") -> None:
         """A piece of the block that is open. Raises Malformed for more than anybody would think."""
         self._grow(len(words) + len(signature))
         self._said.write(words)
-        self._signature += signature
+        self._signature.write(signature)
 
     def hide(self, data: str) -> None:
         """A block that nobody may read."""
         self._grow(len(data))
         self.end()
-        self._done.append(Reasoned("", data, is_hidden=True))
+        self._keep(Reasoned("", data, is_hidden=True))
 
     def add_all(self, blocks: Any) -> bool:
         """Blocks or pieces of them as LiteLLM has them, where a signature ends one. True when there were any."""
@@ -50,10 +51,10 @@ class Blocks:
 
     def end(self) -> None:
         """The open block is whole."""
-        said = self._said.getvalue()
-        if said or self._signature:
-            self._done.append(Reasoned(said, self._signature))
-        self._said, self._signature = StringIO(), ""
+        block = Reasoned(self._said.getvalue(), self._signature.getvalue())
+        if block.text or block.signature:
+            self._keep(block)
+            self._said, self._signature = StringIO(), StringIO()
 
     def tell(self, out: list[Event]) -> None:
         """All that there are are whole."""
@@ -61,6 +62,11 @@ class Blocks:
         out.extend(self._done)
         self._done.clear()
         self._size = 0
+
+    def _keep(self, block: Reasoned) -> None:
+        self._done.append(block)
+        if len(self._done) > MOST_BLOCKS:
+            raise Malformed("the answer was thought about in more blocks than anybody would")
 
     def _grow(self, size: int) -> None:
         self._size += size

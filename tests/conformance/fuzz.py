@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from providers import limit, vectorize
 from providers.errors import ProviderFault
-from providers.message import Event, Finish, Report, Text, Thought, ToolCall
+from providers.message import Event, Finish, Reasoned, Report, Text, Thought, ToolCall
 from providers.wire.embedding import EMBEDDING
 from providers.wire.spoken import SPOKEN
 from tests.fakes.said import framed
@@ -55,6 +55,11 @@ ENDLESS_PIECES = [  # %d counts up
     b'{"message":{"content":"<think>hm"},"done":false}\n' * 900,
     b'data: {"type":"content_block_start","index":%d,' + _TOOL_USE,
     b'data: {"type":"tool-call-delta","index":%d,' + _COHERE_CALL,
+    b'data: {"type":"content_block_delta","index":%d,"delta":{"thinking":"' + b"a" * 900 + b'"}}\n\n',
+    b'data: {"type":"content_block_start","index":%d,"content_block":{"type":"redacted_thinking","data":"a"}}\n\n'
+    * 900,
+    b'data: {"choices":[{"delta":{"reasoning_content":"' + b"a" * 900 + b'"}}]}\n\n',
+    b'data: {"choices":[{"delta":{"thinking_blocks":[{"thinking":"a","signature":"a"}]}}]}\n\n' * 900,
 ]
 
 
@@ -185,8 +190,10 @@ def storable(events: Sequence[Event]) -> None:
         match event:
             case Text(words) | Thought(words):
                 said = [words]
-            case ToolCall(call_id, name, arguments):
-                said = [call_id, name, arguments]
+            case Reasoned(words, signature, _):
+                said = [words, signature]
+            case ToolCall(call_id, name, arguments, signature):
+                said = [call_id, name, arguments, signature]
             case Report(usage, _):
                 said = []
                 counts = (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning)

@@ -21,7 +21,7 @@ from providers.errors import (
     Throttled,
 )
 from providers.message import Event, Finish, Text, Thought, Usage
-from providers.wire.reason import LONGEST
+from providers.wire.reason import LONGEST, MOST_BLOCKS
 from providers.wire.spoken import SPOKEN
 from providers.wire.sse import LONGEST_LINE
 from providers.wire.tool import LONGEST_ARGUMENTS, MOST_CALLS
@@ -214,10 +214,17 @@ def test_calls_without_end_are_malformed_and_not_kept(body: bytes) -> None:
         decode("openai", body, whole=False)
 
 
-def test_reasoning_without_end_is_malformed_and_not_kept() -> None:
-    piece = sse(delta(reasoning_content="a" * 65_536))
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [sse(delta(reasoning_content="a" * 65_536))] * (LONGEST // 65_536 + 1),
+        [sse(delta(thinking_blocks=[{"type": "redacted_thinking", "data": "a"}])) * (MOST_BLOCKS + 1)],
+    ],
+    ids=["too long", "too many blocks"],
+)
+def test_reasoning_without_end_is_malformed_and_not_kept(pieces: list[bytes]) -> None:
     with pytest.raises(Malformed):
-        decode("openai", *[piece] * (LONGEST // 65_536 + 1), whole=False)
+        decode("openai", *pieces, whole=False)
 
 
 @pytest.mark.parametrize(
