@@ -60,7 +60,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Nano-dollars spent by `runs` that are still open, by all `keys`, and by `batches` under way that have a budget."""
+    """Nano-dollars spent by `runs` that are open still, by all `keys`, and by open `batches` that have a budget."""
 
     holds: tuple[Hold, ...]
     made: tuple[Made, ...]  # oldest first
