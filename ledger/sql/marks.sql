@@ -11,16 +11,18 @@ insert into marks (name, value) values (%(name)s, %(sent_at)s)
 on conflict (name) do update set value = greatest(marks.value::timestamptz, excluded.value::timestamptz)::text, set_at = now();
 
 -- name: sound
--- The moment of a new sounding, while runs (of batches) are open: one at a time, unless the last one was lost.
+-- The moment of a new sounding, while runs (of batches) are open: when the last one was drained, or is on its way for a
+-- tenth of the time that a message needs through the queue just now, or for five seconds: it may be lost.
 insert into marks (name, value)
 select %(sounded)s, clock_timestamp()::text
 where case when %(is_batch)s
            then exists (select from batches where status in ('validating', 'in_progress', 'finalizing', 'cancelling'))
            else exists (select from runs where status in ('queued', 'running')) end
   and not exists (
-    select from marks s
-    where s.name = %(sounded)s and s.set_at > now() - interval '5 seconds'
-      and not exists (select from marks d where d.name = %(drained)s and d.value::timestamptz >= s.value::timestamptz))
+    select from marks s left join marks d on d.name = %(drained)s
+    where s.name = %(sounded)s and (d.name is null or d.value::timestamptz < s.value::timestamptz)
+      and s.set_at > now() - case when d.name is null then interval '5 seconds' else
+          least(interval '5 seconds', greatest(interval '0.9 seconds', (now() - d.value::timestamptz) / 10)) end)
 on conflict (name) do update set value = excluded.value, set_at = now()
 returning value;
 

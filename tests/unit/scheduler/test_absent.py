@@ -2,6 +2,8 @@
 
 import uuid
 
+import pytest
+
 from ledger import attempts, runs
 from ledger.runs import Page
 from ledger.states import RunStatus
@@ -200,6 +202,21 @@ def test_lost_waiters_are_found_behind_many_that_are_not(place: Place) -> None:
     assert {sent[0] for sent in place.sent()} <= {lost}
     assert run_row(place.ledger, lost).epoch > 1
     assert {run_row(place.ledger, run).epoch for run in waiting} == {1}
+
+
+@pytest.mark.parametrize(("lag_s", "follows"), [(15, True), (40, False)])
+def test_a_sounding_in_a_long_queue_is_followed_by_another_after_a_tenth_of_its_way(
+    place: Place, lag_s: int, follows: bool
+) -> None:
+    place.publish()
+    place.drain()
+    place.patient.go()
+    with place.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update marks set set_at = set_at - interval '2.5 seconds' where name = 'sounded'")
+        lag = "update marks set value = (now() - make_interval(secs => %s))::text where name = 'drained'"
+        connection.exec_driver_sql(lag, (lag_s,))
+    place.patient.go()
+    assert place.client.llen(STEPS) == 1 + follows
 
 
 def test_a_sounding_that_was_lost_is_followed_by_another(place: Place) -> None:
