@@ -9,7 +9,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import redis
 import structlog
@@ -18,6 +19,7 @@ from goblin.errors import BudgetExhausted
 from goblin.money import to_usd
 from ledger import feeding, files, marks, runs
 from ledger.feeding import OpenBatch
+from ledger.files import Line
 from ledger.runs import NewRun
 from ledger.session import Ledger
 from ledger.states import BatchStatus
@@ -32,7 +34,8 @@ from workers.order import Desk
 from workflow.plan import Plan
 
 FIRST_EPOCH = 1
-TOGETHER = 100  # runs that are noted as published together
+TOGETHER = 100  # lines that are fed, published and noted together
+AT_ONCE = 8  # runs that are published side by side
 TICK = 0.1  # seconds between two looks of one turn
 SPENT = 10  # lines in a row that found no room in the batch's budget: the next ones would find none either
 _CUT = (BatchStatus.EXPIRED, BatchStatus.CANCELLED)  # what is under way ends with such a batch
@@ -91,24 +94,34 @@ class Feeder:
                 told = f"its budget of {to_usd(batch.budget or 0)} USD is spent"
                 self._stop(batch, BatchStatus.FAILED, BudgetExhausted.slug, told)
             else:
-                self._feed(batch, share - batch.open)
+                self._fill(batch, share - batch.open)
 
-    def _feed(self, batch: OpenBatch, count: int) -> None:
-        page = files.page(self.ledger, batch.file_id, after=batch.fed, limit=count)
-        if not page:
-            self._stop(batch, BatchStatus.FAILED, "not_found", "the lines of its file are gone")
-            return
+    def _fill(self, batch: OpenBatch, count: int) -> None:
+        """Feed it so many lines, some at a time."""
+        for already in range(0, count, TOGETHER):
+            page = files.page(self.ledger, batch.file_id, after=batch.fed, limit=min(TOGETHER, count - already))
+            if not page:
+                if batch.fed < batch.lines:
+                    self._stop(batch, BatchStatus.FAILED, "not_found", "the lines of its file are gone")
+                return
+            self._feed(batch, page)
+            batch = replace(batch, fed=page[-1].number)
+
+    def _feed(self, batch: OpenBatch, page: Sequence[Line]) -> None:
         desk = self.desk()
         read = [line.read(desk, batch.endpoint, one) for one in page]
         made = feeding.feed(self.ledger, batch, read, line.DOUBLE)
-        for start in range(0, len(made), TOGETHER):
-            self._publish(made[start : start + TOGETHER])
+        self._publish(made)
         _log.info("batch.fed", batch=str(batch.id), to=page[-1].number, runs=len(made), bad=len(page) - len(made))
 
     def _publish(self, made: Sequence[tuple[uuid.UUID, NewRun]]) -> None:
-        """Noted before recovery would take them for unpublished."""
-        for run, new in made:
-            publish(self.app, Plan.from_value(new.plan), run, FIRST_EPOCH, queue=BATCH)
+        """Side by side, since each waits for round trips; noted before recovery would take them for unpublished."""
+
+        def publish_one(one: tuple[uuid.UUID, NewRun]) -> None:
+            publish(self.app, Plan.from_value(one[1].plan), one[0], FIRST_EPOCH, queue=BATCH)
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="feed") as pool:
+            list(pool.map(publish_one, made))
         runs.mark_all_published(self.ledger, {run: FIRST_EPOCH for run, _ in made})
 
     def _is_spent(self, batch: OpenBatch) -> bool:
