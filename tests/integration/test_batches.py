@@ -147,17 +147,17 @@ def test_a_cancel_cuts_every_call_at_once_and_keeps_what_was_done(start: Start) 
 def test_a_killed_feeder_and_an_emptied_redis_lose_and_double_nothing(start: Start) -> None:
     place = start()
     scheduler = place.start_scheduler()
-    batch = begin(place.ledger, (completion(f"n{n}", model=QUICK) for n in range(600)))
-    for share in (100, 250):
+    batch = begin(place.ledger, (completion(f"n{n}", model=QUICK) for n in range(400)))
+    for share in (60, 160):
         place.until(lambda share=share: batches.view(place.ledger, batch, None).counts.completed >= share)
         scheduler.kill("SIGKILL")
         scheduler = place.start_scheduler(f"scheduler{share}")
-    place.until(lambda: batches.view(place.ledger, batch, None).counts.completed >= 400)
+    place.until(lambda: batches.view(place.ledger, batch, None).counts.completed >= 260)
     place.redis.flushdb()
     end = ended(place, batch)
-    assert (end.status, end.counts.completed, end.error_file_id) == (BatchStatus.COMPLETED, 600, None)
-    assert [one["custom_id"] for one in read(place.ledger, end.output_file_id)] == [f"n{n}" for n in range(600)]
-    assert calls(place) == 600
+    assert (end.status, end.counts.completed, end.error_file_id) == (BatchStatus.COMPLETED, 400, None)
+    assert [one["custom_id"] for one in read(place.ledger, end.output_file_id)] == [f"n{n}" for n in range(400)]
+    assert calls(place) == 400
     assert_books_balance(place.ledger)
 
 
