@@ -15,7 +15,7 @@ from cli.embedded import Stack
 from cli.servers import Postgres, Valkey
 
 FATAL = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
-PATIENCE_S = 30
+PATIENCE_S = 90  # a machine with other work may take long to start a process
 NUMBERS = count(1)
 
 
