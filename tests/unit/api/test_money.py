@@ -9,6 +9,7 @@ from goblin import clock, kv
 from ledger import keys
 from routing.rebuild import Rebuild
 from routing.script import Scripts
+from tests.fakes.lines import begin
 
 
 @pytest.fixture
@@ -102,6 +103,22 @@ def test_a_key_sees_its_own_budget(api: Any, count: Callable[[], None]) -> None:
     headers = {"Authorization": f"Bearer {secret}"}
     names = {one["name"]: one["limit_usd"] for one in api.client.get("/v1/budgets", headers=headers).json()["data"]}
     assert names["key"] == "1.500000000"
+
+
+def test_a_batch_under_way_shows_what_is_left_of_its_budget(api: Any, count: Callable[[], None]) -> None:
+    batch = begin(api.hand.ledger, [b"{}"], budget=2_000_000_000)
+    begin(api.hand.ledger, [b"{}"])
+    spend(api)
+    with api.hand.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update runs set batch_id = %s", (batch,))
+    count()
+    *_, last = api.client.get("/v1/budgets").json()["data"]
+    assert (last["name"], last["limit_usd"], last["spent_usd"], last["resets_at"]) == (
+        f"batch_{batch.hex}",
+        "2.000000000",
+        "0.000004000",
+        None,
+    )
 
 
 def test_a_key_submits_no_more_often_than_it_may(api: Any) -> None:
