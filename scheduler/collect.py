@@ -21,7 +21,7 @@ class Collector:
 
     ledger: Ledger
     kept_s: float
-    at_most: float = 1.0
+    at_most: float = 0.2  # so that a turn with many batches is not longer than its transaction may be silent
 
     def collect(self, batch: OpenBatch) -> None:
         """Write on, or end the batch when all is written."""
