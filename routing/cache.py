@@ -54,7 +54,7 @@ def identity(
     asked = {
         "form": _FORM,
         "key": key.hex if key else None,
-        "messages": [(one.role, one.content) for one in messages],
+        "messages": [asdict(one) for one in messages],
         "output_tokens": need.output_tokens,
         "task_class": need.task_class,
         "reasoning": reasoning,

@@ -58,7 +58,7 @@ class Asker:
         return f"{self.run.hex}-{self.step.idx}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Flight:
     """A call that identical requests wait for (`request` None: that nobody waits for), and what came of it."""
 
@@ -68,6 +68,7 @@ class Flight:
     is_kept: bool = False
     is_over: bool = False  # the step has its outcome
     is_handed_over: bool = False  # another worker makes the call
+    is_left: bool = False  # to another message of the step, which was first and flies under the same name
 
     def keep(self, ending: Ending, provider: str, model: str) -> None:
         """Keep the answer of a call, if it is whole and the step succeeded with it."""
@@ -88,7 +89,7 @@ class Flights:
     cache: Cache
     waker: Waker
     lease: float  # seconds
-    _flyers: dict[str, str] = field(default_factory=dict)
+    _under_way: set[Flight] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -113,16 +114,15 @@ class Flights:
             yield flight
             return
         with self._lock:
-            self._flyers[request] = asker.name
+            self._under_way.add(flight)
         try:
             yield flight
         finally:
             with self._lock:
-                if self._flyers.get(request) == asker.name:
-                    del self._flyers[request]
+                self._under_way.remove(flight)
             if flight.is_handed_over:
                 self._await(request, asker)
-            else:
+            elif not flight.is_left:
                 self._land(request, flight)
 
     def _land(self, request: str, flight: Flight) -> None:
@@ -148,7 +148,7 @@ class Flights:
     def _renew_always(self) -> None:
         while not self._stopped.wait(self.lease / 3):
             with self._lock:
-                flyers = dict(self._flyers)
+                flyers = {one.request: one.asker.name for one in self._under_way if one.request is not None}
             if flyers:
                 try:
                     self.cache.renew(flyers, self.lease)

@@ -110,6 +110,7 @@ def _fly(runtime: Runtime, work: Work, request: str | None, ask: Callable[[], Re
         work.flight = flight
         result = ask()
         flight.is_handed_over = isinstance(result, HandOver)
+        flight.is_left = isinstance(result, Busy)
         flight.is_over = isinstance(result, Done) and result.status is not StepStatus.CANCELLED
     return result
 

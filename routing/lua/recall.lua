@@ -1,4 +1,5 @@
--- The answer of a request; who finds none, and nobody who flies for it, is its flyer until the lease ends.
+-- The answer of a request; who finds none, and nobody who flies for it, is its flyer until the lease ends. A flight never
+-- ends sooner than was said before: a call that lies in a queue is renewed by nobody.
 -- KEYS[1] prefix
 -- ARGV[1] JSON: request (digest); flyer (name, not empty); lease_ms
 -- RETURNS {"hit", text} | {"fly"} (the flight is the asker's, now or still) | {"wait"} (it is another's)
@@ -12,8 +13,8 @@ if text then
   redis.call("ZADD", cache .. "used", now, ask.request)
   return {"hit", text}
 end
-local flyer = flyer_of(ask.request, now)
+local flyer, until_ms = flyer_of(ask.request, now)
 if flyer == "" then return {"alone"} end
 if flyer and flyer ~= ask.flyer then return {"wait"} end
-set_flight(ask.request, ask.flyer, now, ask.lease_ms)
+set_flight(ask.request, ask.flyer, now, math.max(ask.lease_ms, (until_ms or now) - now))
 return {"fly"}

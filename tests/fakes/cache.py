@@ -26,10 +26,10 @@ class CacheTwin:
         if (answer := self.answers.get(request)) is not None:
             answer.used = now
             return ["hit", answer.text]
-        current, _ = self.flights.get(request, (flyer, 0))
+        current, until = self.flights.get(request, (flyer, 0))
         if current != flyer:
             return ["wait"] if current else ["alone"]
-        self.flights[request] = (flyer, now + value["lease_ms"])
+        self.flights[request] = (flyer, max(until, now + value["lease_ms"]))
         return ["fly"]
 
     def keep(self, value: dict[str, Any], now: int) -> list[Any]:

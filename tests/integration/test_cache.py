@@ -199,6 +199,23 @@ def test_a_flight_goes_on_where_another_worker_makes_the_call(alone: World) -> N
     assert calls(alone, "slow") == 1
 
 
+def test_a_message_that_comes_twice_ends_no_flight(alone: World) -> None:
+    """Both fly for the same step, and one of them is first: the flight is that one's, as is the call."""
+    alone.start_worker("w1")
+    plan = alone.plan("chat@slow: hello")
+    made = [alone.store(plan, cache=True)]
+    blocked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with alone.ledger.engine.connect().execution_options(isolation_level="READ COMMITTED") as lock, lock.begin():
+        lock.exec_driver_sql("select 1 from runs for update")
+        for _ in range(2):
+            publish(alone.app, plan, made[0], 1)
+        alone.until(lambda: len(alone.all(blocked)) == 2)
+        made += [alone.submit(plan, cache=True) for _ in range(4)]
+        alone.until(lambda: alone.one("select 1 from steps where status = 'waiting' having count(*) = 4"))
+    assert statuses(alone, made) == ["succeeded"] * 5
+    assert calls(alone, "slow") == 1
+
+
 def test_an_emptied_redis_costs_a_call_at_most(alone: World) -> None:
     alone.start_worker("w1")
     alone.start_scheduler()

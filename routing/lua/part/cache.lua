@@ -14,12 +14,12 @@ local function drop_ended(now)
   for _, request in ipairs(redis.call("ZRANGEBYSCORE", cache .. "ends", "-inf", now, "LIMIT", 0, 100)) do drop(request) end
 end
 
--- RETURNS who flies for the request just now, or nothing
+-- RETURNS who flies for the request just now, and until when (Unix ms); or nothing
 local function flyer_of(request, now)
   local known = redis.call("GET", cache .. "flight:" .. request)
   if not known then return nil end
   local until_ms, flyer = string.match(known, "^(%d+) (.*)$")
-  if tonumber(until_ms) > now then return flyer end
+  if tonumber(until_ms) > now then return flyer, tonumber(until_ms) end
 end
 
 local function set_flight(request, flyer, now, ms)

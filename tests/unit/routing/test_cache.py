@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from goblin.settings import CacheSettings
-from providers.message import Message
+from providers.message import Message, Reasoned, ToolCall
 from routing.cache import Cache, Kept, Seat, identity
 from routing.script import Scripts
 from tests.fakes.asks import CLOCK, NOON
@@ -92,6 +92,16 @@ def test_other_words_in_another_order_or_role_are_another_request(words: tuple[M
     assert identity(need(), words, **SAME) != identity(need(), ASKED, **SAME)
 
 
+def test_the_same_result_of_another_call_is_another_request() -> None:
+    def asked(call: ToolCall, *reasoned: Reasoned) -> tuple[Message, ...]:
+        said = Message("assistant", "", calls=(call,), reasoned=reasoned)
+        return Message("user", "how warm is it there?"), said, Message("tool", "15 degrees", answers=call)
+
+    here, there = (ToolCall("call_1", "weather", f'{{"city": "{city}"}}') for city in ("Oslo", "Rome"))
+    thought = Reasoned("they may mean the town", "signed")
+    assert len({identity(need(), words, **SAME) for words in (asked(here), asked(there), asked(here, thought))}) == 3
+
+
 def test_one_flies_and_the_others_wait_for_what_it_brings(standing: Standing) -> None:
     assert standing.recall("a", "first") is Seat.FLY
     assert standing.recall("a", "second") is Seat.WAIT
@@ -112,6 +122,16 @@ def test_a_flight_ends_with_its_lease_unless_it_is_renewed(standing: Standing) -
     assert standing.recall("a", "second") is Seat.FLY
     standing.cache.land("a", "first")
     assert standing.recall("a", "third") is Seat.WAIT
+
+
+def test_a_flight_ends_no_sooner_than_it_was_to_last(standing: Standing) -> None:
+    standing.cache.renew({"a": "first"}, 60)
+    assert standing.recall("a", "first") is Seat.FLY
+    standing.cache.renew({"a": "first"}, 15)
+    standing.move(59_000)
+    assert standing.recall("a", "second") is Seat.WAIT
+    standing.move(2_000)
+    assert standing.recall("a", "second") is Seat.FLY
 
 
 def test_a_renewal_takes_no_flight_from_another_and_finds_one_that_was_lost(standing: Standing) -> None:
