@@ -19,7 +19,7 @@ class Untaken(GoblinError):
     """Nobody takes calls from the provider's queue, or those who do are busy."""
 
     slug: ClassVar[str] = "untaken"
-    same_candidate = Retry.LATER
+    same_candidate = Retry.YES  # after a pause, which is this module's
     other_candidate = Retry.YES
 
 

@@ -1,6 +1,6 @@
 """What a step that may run has to say and to whom it may go, gathered from the ledger and the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from workers.errand import Errand
 from workers.prompt import Before, asked, compose
 from workers.runtime import Runtime
 from workers.tool import offered
+from workers.untaken import is_untaken
 from workflow.outcome import Outcome, Settled
 from workflow.plan import Plan, Step
 
@@ -93,11 +94,17 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
         messages,
         estimate_question(messages, tools),
         failures,
-        begun="" if failures and failures[-1].error["type"] == Abandoned.slug else look.output or "",
+        begun=_begun(look, failures),
         run_deadline=datetime.fromisoformat(deadline) if deadline else None,
         started_at=look.started_at,
         tools=tools,
     )
+
+
+def _begun(look: Look, failures: Sequence[Failure]) -> str:
+    """What listeners hold of calls that were cut; nothing once a worker died in one: who knows what they have heard?"""
+    made = [one for one in failures if not is_untaken(one)]
+    return "" if made and made[-1].error["type"] == Abandoned.slug else look.output or ""
 
 
 def settled_around(runtime: Runtime, errand: Errand, look: Look, plan: Plan) -> dict[int, Settled]:

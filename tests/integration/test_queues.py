@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.runs import assert_books_balance
+from goblin.clock import now_ms
+from ledger import attempts, runs
+from ledger.attempts import Ending
+from ledger.states import AttemptStatus, StepStatus
+from tests.fakes.runs import assert_books_balance, claim
 from tests.processes import Processes
 from tests.world import Sim, World, world
 from workers.app import STEPS, provider_queue
+from workers.canvas import publish
 
 QUICK = "[worker]\nlease = 3\n[routing]\nhealth_check_interval = 600\n"
 NEAR, FAR = provider_queue("near"), provider_queue("far")
@@ -70,3 +75,32 @@ def test_calls_that_nobody_takes_are_made_elsewhere_or_wait_and_say_why(place: W
     assert place.finished(pinned).status == "succeeded"
     assert tries(place, pinned) == [("near", "abandoned", "untaken"), ("near", "succeeded", None)]
     assert place.one("select 1 from entries where provider = 'near' having count(*) <> 1") is None
+
+
+def test_a_call_that_nobody_took_does_not_make_known_what_a_dead_worker_has_said(
+    processes: Processes, database: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Half an answer is gone on with, but not once a worker died that had gone on with it."""
+    sim = Sim("goes-on", ("sim-instant+prefill=on",), options={"prefill": True})
+    with world(processes, tmp_path, database, redis_url, sim, extra=QUICK) as place:
+        plan = place.plan("chat@goes-on: one")
+        run = place.store(plan)
+        who = {"provider": sim.name, "model": sim.models[0]}
+        cut = claim(run, **who)
+        attempts.open_attempt(place.ledger, cut)
+        error = {
+            "type": "broken_stream",
+            "message": "it broke",
+            "details": {"streamed": True, "failed_at_ms": now_ms() - 30_000},
+        }
+        half = Ending(AttemptStatus.FAILED, StepStatus.PENDING, "Half of", error=error)
+        attempts.settle(place.ledger, cut.attempt, half, goblin="chat", key_id=None)
+        for epoch, owner in ((1, uuid.uuid4()), (2, None)):
+            attempts.open_attempt(place.ledger, claim(run, epoch=epoch, owner=owner, lease=-5, **who))
+            attempts.abandon(place.ledger, calm=0, limit=1)
+        publish(place.app, plan, run, 3)
+        runs.mark_published(place.ledger, run, 3)
+        place.start_worker("steps")
+        assert place.finished(run).status == "succeeded"
+        assert tries(place, run)[1:3] == [(sim.name, "abandoned", "abandoned"), (sim.name, "abandoned", "untaken")]
+        assert "continues" not in dict(place.events(run))["step.started"]

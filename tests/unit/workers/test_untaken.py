@@ -1,6 +1,7 @@
 """Providers whose queues nobody serves are left out for a while, all their models at once."""
 
-from routing.failover import Failure, GoOn
+from providers.errors import Throttled
+from routing.failover import Failure, GoOn, pause_s
 from tests.fakes.offers import model, provider
 from workers.untaken import Untaken, is_untaken, spare
 
@@ -34,3 +35,8 @@ def test_a_provider_that_is_no_more_is_not_looked_for() -> None:
     gone = untaken(0, by="gone")
     assert is_untaken(gone)
     assert spare(GoOn({}, 0), [gone], KNOWN, NOW_MS) == GoOn({}, 0)
+
+
+def test_a_call_that_nobody_took_makes_no_vendor_s_delay_longer() -> None:
+    throttled = Failure("gpu", "small", Throttled("too many").as_value())
+    assert pause_s([untaken(9), untaken(5), throttled], "gpu/small") == pause_s([throttled], "gpu/small")
