@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from providers.sampling import UNSAID, Sampling
+
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "filtered", "tool"]
 
@@ -56,7 +58,7 @@ class Chat:
     messages: tuple[Message, ...]
     max_output_tokens: int
     reasoning: bool = False
-    temperature: float | None = None
+    sampling: Sampling = UNSAID
     idempotency_key: str | None = None  # sent to providers whose row names a header for it
     tools: tuple[Mapping[str, Any], ...] = ()  # as chat completions describe them; each dialect says them in its way
 

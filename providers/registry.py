@@ -235,7 +235,7 @@ def _quirks(row: Row, said: ProviderSettings) -> Mapping[str, Any]:
         "reasoning_always": row.reasoning.always or None,
         "reasoning_back": row.reasoning.back,
         "reasoning_temperature": None if row.reasoning.temperature else False,
-        "temperature": None if row.temperature else False,
+        "sampling": row.sampling.named() or None,
         "prefill": (row.prefill if said.prefill is None else said.prefill) or None,
         "embedding": row.embedding.model_dump() if row.embedding is not None else None,
         "tools": None if row.tools and row.dialect not in TOOLLESS else False,
@@ -276,7 +276,7 @@ def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> 
     quirks = {
         "reasoning_on": model.reasoning_on,
         "reasoning_off": model.reasoning_off,
-        "temperature": None if model.temperature else False,
+        "sampling": {**row.sampling.named(), **model.sampling.named()} or None,
         "max_tokens_field": model.max_tokens_field,
         "prefill": model.prefill,
         "tools": model.tools,

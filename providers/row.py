@@ -22,6 +22,7 @@ DialectName = Literal[
 ]
 Auth = Literal["bearer", "bearer-optional", "x-api-key", "x-goog-api-key", "api-key", "none", "sigv4"]
 Usd = str | float
+Word = Literal[False] | str
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -35,11 +36,27 @@ class Reasoning(Part):
     on: dict[str, Any] | None = None
     off: dict[str, Any] | None = None
     always: bool = Field(False, description="every model takes these, not only those marked as reasoning")
-    temperature: bool = Field(True, description="a temperature may be sent while a model reasons")
+    temperature: bool = Field(True, description="a temperature or top_p may be sent while a model reasons")
     output: str | None = Field(None, description="where reasoning text comes back; for readers")
     back: Literal["reasoning_content", "reasoning", "thinking_blocks"] | None = Field(
         None, description="how chat completions hand it back with the calls that it led to; absent: they do not"
     )
+
+
+class SamplingRow(Part):
+    """What it calls by other names than its dialect, and what it refuses (false)."""
+
+    temperature: Word | None = None
+    top_p: Word | None = None
+    stop: Word | None = None
+    seed: Word | None = None
+    frequency_penalty: Word | None = None
+    presence_penalty: Word | None = None
+    json_object: Literal[False] | None = None
+    json_schema: Literal[False] | None = None
+
+    def named(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
 
 
 class EmbeddingRow(Part):
@@ -84,7 +101,7 @@ class ModelRow(Part):
     reasoning: bool = False
     reasoning_on: dict[str, Any] | None = None
     reasoning_off: dict[str, Any] | None = None
-    temperature: bool = True
+    sampling: SamplingRow = SamplingRow()
     prefill: bool | None = Field(None, description="as the provider says when absent")
     tools: bool | None = Field(None, description="as the provider says when absent")
     counts: CountsRow | None = Field(None, description="as the provider says when absent")
@@ -151,7 +168,7 @@ class Row(Part):
     prior: PriorRow = PriorRow()
     stream_usage: Literal["include_usage", "always", "x_groq", "after"] | None = None
     max_tokens_field: str | None = None
-    temperature: bool = True
+    sampling: SamplingRow = SamplingRow()
     prefill: bool = Field(False, description="goes on with the words of an assistant that end a conversation")
     tools: bool = Field(True, description="may be offered tools, as far as its dialect has a word for them")
     counts: CountsRow | None = None
@@ -247,7 +264,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _keys((Row, ModelRow, Reasoning, EmbeddingRow, ErrorRow, DeadlineRow, PriorRow))
+        known = _keys((Row, ModelRow, Reasoning, SamplingRow, EmbeddingRow, ErrorRow, DeadlineRow, PriorRow))
         return f"unknown key {where}{nearest(str(first['loc'][-1]), known)}"
     return f"{where}: {first['msg']}"
 

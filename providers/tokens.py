@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from providers.message import Chat, Message
+from providers.sampling import UNSAID, Sampling
 
 UNKNOWN = 1.2  # tokens of a vendor whose vocabulary nobody compared, for each that is estimated
 _WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+")
@@ -88,13 +89,16 @@ def _word(word: bytes) -> float:
 
 def estimate_chat(chat: Chat) -> int:
     """How many input tokens a call has at most."""
-    return estimate_question(chat.messages, chat.tools)
+    return estimate_question(chat.messages, chat.tools, chat.sampling)
 
 
-def estimate_question(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> int:
-    """How many input tokens it takes at most to ask so."""
+def estimate_question(
+    messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), sampling: Sampling = UNSAID
+) -> int:
+    """How many input tokens it takes at most to ask so. A schema is told to the model."""
     texts = "\n".join(text for message in messages for text in _texts(message))
-    return _PER_CHAT + estimate_tools(tools) + _PER_MESSAGE * len(messages) + estimate(texts)
+    schema = 0 if sampling.schema is None else estimate(json.dumps(sampling.response_format))
+    return _PER_CHAT + estimate_tools(tools) + schema + _PER_MESSAGE * len(messages) + estimate(texts)
 
 
 def estimate_tools(tools: Sequence[Mapping[str, Any]]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from goblin.settings import CacheSettings
 from providers.message import Message
+from providers.sampling import UNSAID, Sampling
 from routing.candidate import Need
 from routing.script import Scripts
 
@@ -46,6 +47,7 @@ def identity(
     reasoning: bool,
     verdict: bool,
     tools: Sequence[Mapping[str, Any]] = (),
+    sampling: Sampling = UNSAID,
 ) -> str:
     """The same text for requests that any candidate would be asked in the same words, and of the same candidates.
 
@@ -60,6 +62,7 @@ def identity(
         "reasoning": reasoning,
         "verdict": verdict,
         "tools": tools,
+        "sampling": sampling.as_value(),
         "pins": (need.provider, need.model),
         "allowed": (_set(need.providers), _set(need.models)),
         "preferred": (need.preferred, need.prefer_local),

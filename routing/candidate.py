@@ -10,7 +10,7 @@ from goblin.settings import RetrieveSettings, TaskClass
 from providers.price import Price, search, worst_case
 from providers.registry import Model, Provider, Registry
 from providers.vectorize import MOST_DIMENSIONS
-from providers.wire.spoken import TOOLLESS
+from providers.wire.spoken import TOOLLESS, unsayable
 
 _WORDLESS = ": its dialect has no word for them"
 
@@ -31,6 +31,8 @@ class Need:
     excluded: Mapping[str, str] = field(default_factory=dict)  # candidate name -> what it did to this step before
     context_above: int = 0  # tokens; a smaller window was refused already
     tools: bool = False  # the model is offered some
+    wishes: tuple[str, ...] = ()  # for how the answer is drawn, and its form
+    reasons: bool = False  # the model is to reason, if it can
     vectors: bool = False  # wanted in place of words
     fee: int = 0  # nano-dollars that a call may cost beside its tokens: the search of an index
 
@@ -118,6 +120,8 @@ def _against(provider: Provider, model: Model, need: Need) -> str | None:
         return None  # each text must fit by itself, and the vendor says so where one does not
     if need.tools and not provider.takes_tools(model):
         return f"takes no tools{_WORDLESS if provider.dialect in TOOLLESS else ''}"
+    if need.wishes and (unsaid := unsayable(provider, model, need.wishes, reasons=need.reasons)):
+        return unsaid
     return _too_small(model, need)
 
 

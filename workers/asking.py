@@ -155,7 +155,7 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
         is_gate,
         begun=work.begun,
         tools=work.tools,
-        temperature=work.temperature,
+        sampling=work.sampling,
         has_other=has_other,
         ends_at=None if work.deadline is None else time.monotonic() + (work.deadline - now()).total_seconds(),
     )

@@ -26,6 +26,7 @@ from providers.errors import (
 from providers.message import Chat, Event, Finish, Message, Reasoned, Report, Text, Thought, ToolCall, Usage
 from providers.price import cost
 from providers.provider import Deadlines
+from providers.sampling import UNSAID, Sampling
 from providers.tokens import estimate
 from routing.breaker import Told, told
 from routing.health import failure, share_counted, success
@@ -63,7 +64,7 @@ class Question:
     has_other: bool = False  # another candidate could serve the step
     ends_at: float | None = None  # when its time is over (time.monotonic)
     tools: tuple[Mapping[str, Any], ...] = ()
-    temperature: float | None = None
+    sampling: Sampling = UNSAID
 
 
 class Call:
@@ -149,7 +150,7 @@ class Call:
             reasoning=self._reasons(),
             idempotency_key=f"{self._question.run.hex}-{self._question.step.idx}-{self._number}",
             tools=self._question.tools,
-            temperature=self._question.temperature,
+            sampling=self._question.sampling,
         )
         provider = replace(self._candidate.provider, deadlines=self._limits)
         if self._question.ends_at is not None:

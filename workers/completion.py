@@ -10,17 +10,17 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from providers.name import nearest
+from providers.sampling import Sampling
 from workers.conversation import spoken
 from workers.order import Desk, Order, UnknownName
-from workers.request import Request, Text, Tool, bounded_tools
+from workers.request import Request, Text, Tool, bounded_json, bounded_tools
 from workflow.plan import Plan, Sequence, Stage, Step
 
 GOBLIN = "chat"
 TASK = "answer the conversation"
 # Parameters that have no way to a provider, with the values that ask for nothing.
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+_WAYLESS: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
-    "frequency_penalty": (0,),
     "function_call": (),
     "functions": (),
     "logit_bias": ({},),
@@ -29,22 +29,27 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "parallel_tool_calls": (True,),
     "prediction": (),
-    "presence_penalty": (0,),
     "prompt_cache_key": (),
     "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "safety_identifier": (),
-    "seed": (),
     "service_tier": ("auto", "default"),
-    "stop": ([],),
     "store": (False, True),
     "stream": (False,),
     "stream_options": (),
     "top_logprobs": (0,),
-    "top_p": (1,),
     "verbosity": (),
     "web_search_options": (),
 }
+# Values that ask for nothing, of parameters that have one.
+_IDLE: Mapping[str, Any] = {
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "response_format": {"type": "text"},
+    "stop": [],
+    "top_p": 1,
+}
+_MOST_STOPS = 4
+_LARGEST_FORM = 65_536  # characters
 
 
 class TextPart(Request):
@@ -125,6 +130,32 @@ class Turn(Request):
         return value
 
 
+class JsonObject(Request):
+    type: Literal["json_object"]
+
+
+class Schema(Request):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: Text | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class JsonSchema(Request):
+    type: Literal["json_schema"]
+    json_schema: Schema
+
+
+def _bounded_form(form: JsonObject | JsonSchema) -> JsonObject | JsonSchema:
+    bounded_json("response_format", form.model_dump(by_alias=True), _LARGEST_FORM)
+    return form
+
+
+Stop = Annotated[Text, Field(min_length=1, max_length=1000)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Form = Annotated[JsonObject | JsonSchema, Field(discriminator="type"), AfterValidator(_bounded_form)]
+
+
 class CompletionRequest(Request):
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -133,6 +164,12 @@ class CompletionRequest(Request):
     max_tokens: Annotated[int, Field(strict=True, gt=0, le=10_000_000)] | None = None
     max_completion_tokens: Annotated[int, Field(strict=True, gt=0, le=10_000_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=_MOST_STOPS)] | None = None
+    seed: Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    response_format: Form | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128), AfterValidator(bounded_tools)] | None = None
     tool_choice: Literal["auto", "none"] | None = None
     user: Text | None = None
@@ -144,9 +181,13 @@ class CompletionRequest(Request):
         if not isinstance(value, Mapping):
             return value
         for name in value:
-            if name in _NEUTRAL and value[name] is not None and value[name] not in _NEUTRAL[name]:
+            if name in _WAYLESS and value[name] is not None and value[name] not in _WAYLESS[name]:
                 raise PydanticCustomError("no_way", "{name} cannot be honoured here: leave it out", {"name": name})
-        return {name: said for name, said in value.items() if name not in _NEUTRAL}
+        return {
+            name: said
+            for name, said in value.items()
+            if name not in _WAYLESS and (name not in _IDLE or said != _IDLE[name])
+        }
 
     @model_validator(mode="after")
     def _answers_calls_that_were_made(self) -> "CompletionRequest":
@@ -163,13 +204,25 @@ class CompletionRequest(Request):
         limit = self.max_completion_tokens or self.max_tokens
         if limit is not None:
             given["max_output_tokens"] = limit
-        if self.temperature is not None:
-            given["temperature"] = self.temperature
+        given |= self._sampling().as_value()
         options: dict[str, Any] = {} if self.temperature is None else {"cache": False}
         if self.tools and self.tool_choice != "none":
             options["tools"] = [tool.model_dump(exclude_none=True) for tool in self.tools]
         plan = Plan(Sequence((Stage((Step(0, GOBLIN, TASK, provider, model),)),)))
         return Order(f"{GOBLIN}: {TASK}", input=given, options=options, plan=plan)
+
+    def _sampling(self) -> Sampling:
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop
+        form = self.response_format
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            stop=tuple(stop or ()),
+            seed=self.seed,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            response_format=None if form is None else form.model_dump(by_alias=True, exclude_none=True),
+        )
 
 
 def _who(desk: Desk, name: str) -> tuple[str | None, str]:

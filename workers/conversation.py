@@ -1,6 +1,6 @@
 """A run whose input is a conversation, not something to work on: its step is asked just that, with nothing added.
 
-The input is `messages` as chat completions have them, and what bounds the answer: `max_output_tokens`, `temperature`.
+The input is `messages` as chat completions have them, `max_output_tokens`, and what a Sampling holds, by name.
 """
 
 from collections.abc import Mapping, Sequence

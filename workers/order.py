@@ -15,6 +15,7 @@ from ledger.runs import NewRun, NewStep
 from providers.name import nearest
 from providers.provider import Provider
 from providers.registry import Registry
+from providers.sampling import Sampling
 from providers.tokens import estimate, estimate_tools
 from routing.candidate import Need, eligible, looking_up
 from workers.conversation import bounded
@@ -113,6 +114,8 @@ class Desk:
             preferred=goblin.providers,
             prefer_local=order.options.get("prefer_local", self.settings.routing.prefer_local),
             tools=bool(offered(order.options, step)),
+            wishes=Sampling.of(order.input).wishes,
+            reasons=goblin.reasoning,
         )
 
     def _check_size(self, given: Mapping[str, Any]) -> None:

@@ -68,12 +68,17 @@ class Tool(Request):
     function: ToolFunction
 
 
-def bounded_tools(tools: list[Tool]) -> list[Tool]:
-    text = json.dumps([tool.model_dump(exclude_none=True) for tool in tools])
-    if len(text) > _LARGEST_TOOLS:
-        raise ValueError(f"tools must not be described in more than {_LARGEST_TOOLS} characters")
+def bounded_json(name: str, value: Any, most: int) -> None:
+    """Raises ValueError for what is larger than `most` characters, or cannot be stored."""
+    text = json.dumps(value)
+    if len(text) > most:
+        raise ValueError(f"{name} must not be described in more than {most} characters")
     if "\\u0000" in text or re.search(r"\\ud[89a-f]", text):
-        raise ValueError("tools must not hold characters that cannot be stored")
+        raise ValueError(f"{name} must not hold characters that cannot be stored")
+
+
+def bounded_tools(tools: list[Tool]) -> list[Tool]:
+    bounded_json("tools", [tool.model_dump(exclude_none=True) for tool in tools], _LARGEST_TOOLS)
     if len({tool.function.name for tool in tools}) < len(tools):
         raise ValueError("two tools have the same name")
     return tools

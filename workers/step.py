@@ -130,6 +130,7 @@ def _request(runtime: Runtime, work: Work) -> str | None:
         reasoning=work.goblin.reasoning,
         verdict=work.goblin.verdict and work.errand.idx in work.plan.gates,
         tools=work.tools,
+        sampling=work.sampling,
     )
 
 

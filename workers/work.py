@@ -11,6 +11,7 @@ from goblin.settings import GoblinSettings
 from ledger import looks
 from ledger.looks import Look
 from providers.message import Message
+from providers.sampling import UNSAID, Sampling
 from providers.tokens import estimate, estimate_question
 from routing.candidate import Need, looking_up
 from routing.failover import Failure, GoOn
@@ -42,12 +43,7 @@ class Work:
     started_at: datetime | None = None  # of the step's first call
     flight: Flight | None = None  # while identical requests wait for this one
     tools: tuple[Mapping[str, Any], ...] = ()  # that are offered to the model
-
-    @property
-    def temperature(self) -> float | None:
-        """As the run wants it; None: as the provider has it."""
-        wanted: float | None = self.look.input.get("temperature")
-        return wanted
+    sampling: Sampling = UNSAID
 
     @property
     def asked_tokens(self) -> int:
@@ -78,7 +74,7 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
     before = [Before(plan.steps[idx], near[idx].output or texts.get(idx), near[idx].error) for idx in context]
     goblin = bounded(goblin, look.input)
     messages = messages_of(look.input) or compose(goblin, step, look.input, before, is_gate=errand.idx in plan.gates)
-    tools = offered(look.options, step)
+    tools, sampling = offered(look.options, step), Sampling.of(look.input)
     failures = [
         Failure(one.provider, one.model, one.error, runtime.context(one.provider, one.model))
         for one in look.tried
@@ -92,12 +88,13 @@ def gather(runtime: Runtime, errand: Errand, look: Look, plan: Plan, context: tu
         step,
         goblin,
         messages,
-        estimate_question(messages, tools),
+        estimate_question(messages, tools, sampling),
         failures,
         begun=_begun(look, failures),
         run_deadline=datetime.fromisoformat(deadline) if deadline else None,
         started_at=look.started_at,
         tools=tools,
+        sampling=sampling,
     )
 
 
@@ -135,4 +132,6 @@ def need_of(runtime: Runtime, work: Work, way: GoOn) -> Need:
         excluded=way.excluded,
         context_above=way.context_above,
         tools=bool(work.tools),
+        wishes=work.sampling.wishes,
+        reasons=work.goblin.reasoning,
     )

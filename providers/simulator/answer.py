@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import Enum
 from itertools import cycle, islice
+from typing import Any
 
-from providers.simulator import compose, tokens, tool
+from providers.simulator import compose, form, tokens, tool
 from providers.simulator.behaviour import Behaviour, Think
 from providers.simulator.reading import Reading, read
 from providers.simulator.sheet import Model
@@ -27,6 +28,8 @@ class Ask:
     begun: str = ""  # the assistant's words, when they end the prompt
     tools: tuple[Tool, ...] = ()
     is_told: bool = False  # the result of a tool ends the prompt
+    stops: tuple[str, ...] = ()
+    schema: dict[str, Any] | None = None  # of the JSON that is wanted; an empty one fits all
 
     @property
     def question(self) -> str:
@@ -113,12 +116,18 @@ def _say(ask: Ask, behaviour: Behaviour, model: Model, seed: int) -> tuple[list[
     if behaviour.calls and ask.tools and not ask.is_told:
         said = tokens.split(behaviour.say) if behaviour.say is not None else []
         return thinking, said, tool.make(ask.tools, behaviour.calls, reading.salt[:4].hex())
-    text = _text(ask.prompt, behaviour, reading)
+    text = _formed(ask, _text(ask.prompt, behaviour, reading))
     if behaviour.prefill == "on" and ask.begun:
         text = _rest(text, ask.begun)
     if behaviour.thinktag:
         text = tokens.split(f"<think>{compose.reason(reading)}</think>\n\n") + text
     return thinking, text, []
+
+
+def _formed(ask: Ask, text: list[str]) -> list[str]:
+    if ask.schema is not None:
+        text = tokens.split(form.as_json("".join(text), ask.schema))
+    return tokens.split(form.until("".join(text), ask.stops)) if ask.stops else text
 
 
 def _rest(text: list[str], begun: str) -> list[str]:

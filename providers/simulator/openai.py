@@ -211,7 +211,28 @@ def _read(_request: Request, body: Json) -> Ask:
         shows_thinking=body.get("reasoning_format") != "hidden",
         tools=tool.functions(body.get("tools")),
         is_told=_is_told(body),
+        stops=_stops(body),
+        schema=_schema(body),
     )
+
+
+def _stops(body: Json) -> tuple[str, ...]:
+    given = body.get("stop")
+    stops = [given] if isinstance(given, str) else given or []
+    if not isinstance(stops, list) or len(stops) > 4 or not all(isinstance(one, str) for one in stops):
+        raise Refused(Kind.BAD_REQUEST, "stop: a text or up to 4 texts expected")
+    return tuple(stops)
+
+
+def _schema(body: Json) -> Json | None:
+    wanted = field(body, "response_format", dict, {})
+    kind = wanted.get("type", "text")
+    if kind not in ("text", "json_object", "json_schema"):
+        raise Refused(Kind.BAD_REQUEST, f"response_format.type: {kind!r} is not supported")
+    described = field(wanted, "json_schema", dict, {})
+    if kind == "json_schema" and "name" not in described:
+        raise Refused(Kind.BAD_REQUEST, "Missing required parameter: 'response_format.json_schema.name'.")
+    return None if kind == "text" else field(described, "schema", dict, {})
 
 
 def _is_told(body: Json) -> bool:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from providers.errors import (
     BadCredentials,
@@ -49,6 +50,9 @@ _REASONS: Mapping[str, FinishReason] = {
 
 
 class Anthropic(dialect.Dialect):
+    words: ClassVar = {"temperature": "temperature", "top_p": "top_p", "stop": "stop_sequences"}
+    forms: ClassVar = frozenset({"json_schema"})
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
@@ -66,8 +70,10 @@ class Anthropic(dialect.Dialect):
         if _affords(wish, chat.max_output_tokens):
             body = dialect.patched(body, wish)
         thinks = tree(body.get("thinking")).get("type") in ("enabled", "adaptive")
-        if chat.temperature is not None and not thinks and dialect.takes_temperature(provider, chat):
-            body["temperature"] = chat.temperature
+        body |= dialect.sampling(provider, replace(chat, reasoning=thinks), self.words)
+        if chat.sampling.schema is not None:
+            form = {"type": "json_schema", "schema": chat.sampling.schema}
+            body = dialect.patched(body, {"output_config": {"format": form}})
         more = {"anthropic-version": ways.get("version", VERSION), **ways.get("headers", {})}
         return HttpRequest(
             "POST",

@@ -6,7 +6,7 @@ botocore signs and reads the binary frames; it is imported with the first call, 
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.errors import (
     BadCredentials,
@@ -63,17 +63,21 @@ _REASONS: Mapping[str, FinishReason] = {
 
 
 class Bedrock(dialect.Dialect):
+    words: ClassVar = {"temperature": "temperature", "top_p": "topP", "stop": "stopSequences"}
+    forms: ClassVar = frozenset({"json_schema"})
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         settings: dict[str, Any] = {"maxTokens": chat.max_output_tokens}
-        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
-            settings["temperature"] = chat.temperature
+        settings |= dialect.sampling(provider, chat, self.words)
         body: dict[str, Any] = {
             "messages": [_turn(turn) for turn in turns(chat.messages)],
             "inferenceConfig": settings,
         }
         if system := [{"text": message.content} for message in chat.messages if message.role == "system"]:
             body["system"] = system
+        if chat.sampling.response_format is not None:
+            body["outputConfig"] = {"textFormat": _form(chat.sampling.response_format["json_schema"])}
         if chat.tools:
             body["toolConfig"] = {"tools": [{"toolSpec": _tool(function)} for function in functions(chat)]}
         body = dialect.patched(body, dialect.reasoning(provider, reason.answerable(chat), {}, {}))
@@ -121,6 +125,15 @@ def _thought(block: Reasoned) -> dict[str, Any] | None:
         else {"reasoningText": {"text": block.text, "signature": block.signature}}
     )
     return {"reasoningContent": told}
+
+
+def _form(described: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema is a text here."""
+    named = {key: described[key] for key in ("name", "description") if key in described}
+    return {
+        "type": "json_schema",
+        "structure": {"jsonSchema": {**named, "schema": json.dumps(described["schema"])}},
+    }
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Models that answer there as chat completions do are read as such.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.errors import (
     BadCredentials,
@@ -37,6 +37,9 @@ RULES = (
 
 
 class Cloudflare(dialect.Dialect):
+    words: ClassVar = {wish: name for wish, name in openai.OpenAi.words.items() if wish != "stop"}
+    forms: ClassVar = frozenset()  # its JSON mode does not stream
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
@@ -44,8 +47,7 @@ class Cloudflare(dialect.Dialect):
             ways.get("max_tokens_field", "max_tokens"): chat.max_output_tokens,
             "stream": True,
         }
-        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
-            body["temperature"] = chat.temperature
+        body |= dialect.sampling(provider, chat, self.words)
         if chat.tools:
             body["tools"] = chat.tools
         body = dialect.patched(body, dialect.reasoning(provider, chat, {"reasoning_effort": "medium"}, {}))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.errors import (
     BrokenStream,
@@ -15,10 +15,12 @@ from providers.errors import (
 )
 from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
 from providers.provider import Provider
+from providers.sampling import Sampling
 from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import entries, load, text, tokens, tree
+from providers.wire.openai import OpenAi
 from providers.wire.tool import NO_TOOLS, Pieces, said
 
 RULES = (
@@ -40,6 +42,9 @@ _FAILED = ("ERROR", "TIMEOUT")
 
 
 class Cohere(dialect.Dialect):
+    words: ClassVar = {**OpenAi.words, "top_p": "p", "stop": "stop_sequences"}
+    forms = dialect.JSON
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
@@ -48,8 +53,9 @@ class Cohere(dialect.Dialect):
             "max_tokens": chat.max_output_tokens,
             "stream": True,
         }
-        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
-            body["temperature"] = chat.temperature
+        body |= dialect.sampling(provider, chat, self.words)
+        if chat.sampling.form is not None:
+            body["response_format"] = _form(chat.sampling)
         if chat.tools:
             body["tools"] = chat.tools
         on, off = {"thinking": {"type": "enabled"}}, {"thinking": {"type": "disabled"}}
@@ -73,6 +79,11 @@ class Cohere(dialect.Dialect):
             raise Malformed("the list of models has none of the known forms")
         chatting = (row for row in map(tree, rows) if "chat" in entries(row.get("endpoints", ["chat"])))
         return tuple(name for row in chatting if (name := text(row.get("name"))))
+
+
+def _form(sampling: Sampling) -> dict[str, Any]:
+    schema = {} if sampling.schema is None else {"json_schema": sampling.schema}
+    return {"type": "json_object", **schema}
 
 
 def _said(message: Message) -> dict[str, Any]:

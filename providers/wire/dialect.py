@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 from providers.errors import Malformed, ProviderFault
 from providers.message import Chat, Event
 from providers.provider import Provider
 from providers.wire.complaint import Complaint, Rule, judge
+
+JSON = frozenset({"json_object", "json_schema"})
+UNREASONED = ("temperature", "top_p")  # what some refuse while a model reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,13 @@ class Decoder(Protocol):
 
 
 class Dialect(Protocol):
-    """Stateless; what differs between two providers of one dialect is read from their rows."""
+    """Stateless; what differs between two providers of one dialect is read from their rows.
+
+    `words` are its names for what a Sampling may want, `forms` the types of response_format that it can ask for.
+    """
+
+    words: ClassVar[Mapping[str, str]]
+    forms: ClassVar[frozenset[str]]
 
     def request(self, provider: Provider, chat: Chat) -> HttpRequest: ...
 
@@ -115,10 +124,17 @@ def reasoning(provider: Provider, chat: Chat, on: Mapping[str, Any], off: Mappin
     return way
 
 
-def takes_temperature(provider: Provider, chat: Chat) -> bool:
-    """Some models refuse any temperature, some only while they reason."""
+def sampling(provider: Provider, chat: Chat, words: Mapping[str, str]) -> dict[str, Any]:
+    """What the chat wants of how its answer is drawn, under the names of the row, else of the dialect (`words`).
+
+    The answer's form is left to the dialect. Left out is what the row refuses, always or while a model reasons.
+    """
     ways = quirks(provider, chat.model)
-    return bool(ways.get("temperature", True)) and not (chat.reasoning and ways.get("reasoning_temperature") is False)
+    names = {**words, **ways.get("sampling", {})}
+    if chat.reasoning and ways.get("reasoning_temperature") is False:
+        names |= dict.fromkeys(UNREASONED, False)
+    wanted = chat.sampling.as_value().items()
+    return {names[wish]: value for wish, value in wanted if names.get(wish)}
 
 
 def patched(body: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.errors import (
     BadCredentials,
@@ -51,11 +51,24 @@ _OFF = {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}
 
 
 class Gemini(dialect.Dialect):
+    words: ClassVar = {
+        "temperature": "temperature",
+        "top_p": "topP",
+        "stop": "stopSequences",
+        "seed": "seed",
+        "frequency_penalty": "frequencyPenalty",
+        "presence_penalty": "presencePenalty",
+    }
+    forms = dialect.JSON
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         settings: dict[str, Any] = {"maxOutputTokens": chat.max_output_tokens}
-        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
-            settings["temperature"] = chat.temperature
+        settings |= dialect.sampling(provider, chat, self.words)
+        if chat.sampling.form is not None:
+            settings["responseMimeType"] = "application/json"
+        if chat.sampling.schema is not None:
+            settings["responseJsonSchema"] = chat.sampling.schema
         body: dict[str, Any] = {
             "contents": [_turn(turn) for turn in turns(chat.messages)],
             "generationConfig": settings,

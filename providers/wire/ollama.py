@@ -12,6 +12,7 @@ from providers.wire import dialect
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, entries, load, text, tree
+from providers.wire.openai import OpenAi
 from providers.wire.sse import Lines
 from providers.wire.think import Splitter
 from providers.wire.tool import NO_TOOLS, arguments, whole
@@ -29,13 +30,15 @@ _DEFAULT_WINDOW = 4096  # tokens; a longer prompt would be cut silently
 
 
 class Ollama(dialect.Dialect):
+    words = OpenAi.words
+    forms = dialect.JSON
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         options: dict[str, Any] = {"num_predict": chat.max_output_tokens}
         if (window := _window(provider, chat)) is not None:
             options["num_ctx"] = window
-        if chat.temperature is not None:
-            options["temperature"] = chat.temperature
+        options |= dialect.sampling(provider, chat, self.words)
         body: dict[str, Any] = {
             "model": chat.model,
             "messages": [_said(message) for message in chat.messages],
@@ -43,6 +46,8 @@ class Ollama(dialect.Dialect):
             "options": options,
             **_thinking(provider, chat),
         }
+        if chat.sampling.form is not None:
+            body["format"] = chat.sampling.schema or "json"
         if chat.tools:
             body["tools"] = chat.tools
         return HttpRequest(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.errors import (
     BadCredentials,
@@ -57,6 +57,11 @@ _FAILED = ("error", "network_error", "engine_overloaded")
 
 
 class OpenAi(dialect.Dialect):
+    words: ClassVar = {
+        name: name for name in ("temperature", "top_p", "stop", "seed", "frequency_penalty", "presence_penalty")
+    }
+    forms = dialect.JSON
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         ways = dialect.quirks(provider, chat.model)
         body: dict[str, Any] = {
@@ -67,8 +72,9 @@ class OpenAi(dialect.Dialect):
         }
         if ways.get("stream_usage", "include_usage") == "include_usage":
             body["stream_options"] = {"include_usage": True}
-        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
-            body["temperature"] = chat.temperature
+        body |= dialect.sampling(provider, chat, self.words)
+        if chat.sampling.response_format is not None:
+            body["response_format"] = chat.sampling.response_format
         if chat.tools:
             body["tools"] = chat.tools
         body = dialect.patched(body, dialect.reasoning(provider, chat, {"reasoning_effort": "medium"}, {}))

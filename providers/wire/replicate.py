@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from providers.errors import BrokenStream, ContentFiltered, Malformed, ProviderFault, UnknownModel
@@ -28,6 +28,9 @@ _FIRST_LOOK_S, _RAREST_LOOK_S = 0.25, 5.0
 
 
 class Replicate(dialect.Dialect):
+    words: ClassVar = {"temperature": "temperature"}  # inputs are the models' own
+    forms: ClassVar = frozenset()
+
     def request(self, provider: Provider, chat: Chat) -> HttpRequest:
         if chat.tools:
             raise UnknownModel(f"{provider.name} has no model that takes tools")
@@ -36,8 +39,7 @@ class Replicate(dialect.Dialect):
             "prompt": _prompt(chat),
             ways.get("max_tokens_field", "max_tokens"): chat.max_output_tokens,
         }
-        if chat.temperature is not None and dialect.takes_temperature(provider, chat):
-            wishes["temperature"] = chat.temperature
+        wishes |= dialect.sampling(provider, chat, self.words)
         wishes = dialect.patched(wishes, dialect.reasoning(provider, chat, {}, {}))
         body: dict[str, Any] = {"input": dialect.patched(wishes, ways.get("body", {})), "stream": True}
         if version := _VERSION.search(chat.model):

@@ -99,7 +99,8 @@ def test_a_bad_line_fails_alone_with_its_number_and_the_reason(official: openai.
         "url": ({**completion("url", "hi"), "url": "/v1/embeddings"}, "url"),
         "key": ({**completion("key", "hi"), "urll": "x"}, "unknown key 'urll'"),
         "model": (completion("model", "hi", model="sim-lama"), "sim-llama"),
-        "parameter": (completion("parameter", "hi", top_p=0.5), "top_p"),
+        "parameter": (completion("parameter", "hi", logit_bias={"9": 1}), "logit_bias"),
+        "wordless": (completion("wordless", "hi", model="anthropic/sim-claude", seed=7), "sim-claude: takes no seed"),
         "unknown": (completion("unknown", "hi", temprature=0.5), "temperature"),
         "image": (completion("image", "hi", messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "text"),
         "double": (completion("good0", "again"), "custom_id"),
@@ -117,6 +118,32 @@ def test_a_bad_line_fails_alone_with_its_number_and_the_reason(official: openai.
         assert reason in one["error"]["message"], one
         assert one["response"]["status_code"] >= 400
         assert one["response"]["body"]["error"]["message"] == one["error"]["message"]
+
+
+def test_how_an_answer_is_drawn_and_its_form_reach_who_answers(official: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"said": {"type": "string"}, "sure": {"type": "boolean"}}}
+    formed = {"type": "json_schema", "json_schema": {"name": "saying", "schema": schema, "strict": True}}
+    drawn = {"top_p": 0.9, "seed": 7, "frequency_penalty": 0.5, "presence_penalty": -0.5, "temperature": 0.1}
+    batch = begin(
+        official,
+        lines(
+            completion("whole", "say fox", model="sim-gpt", **drawn),
+            completion("stopped", "say fox", model="sim-gpt", stop=["You asked", "The main"], **drawn),
+            completion("any", "say fox", model="sim-gpt", response_format={"type": "json_object"}),
+            completion("formed", "say fox", model="sim-gpt", response_format=formed),
+        ),
+    )
+    end = ended(official, batch)
+    assert end.error_file_id is None, content(official, end.error_file_id)
+    found = content(official, end.output_file_id)
+    said = {one["custom_id"]: one["response"]["body"]["choices"][0]["message"]["content"] for one in found}
+    assert "You asked: say fox" in said["whole"]
+    assert said["stopped"]
+    assert "You asked" not in said["stopped"]
+    assert "say fox" in json.loads(said["any"])["answer"]
+    told = json.loads(said["formed"])
+    assert (set(told), told["sure"]) == ({"said", "sure"}, True)
+    assert "say fox" in told["said"]
 
 
 def test_workflows_are_lines_too(official: openai.OpenAI, client: httpx.Client) -> None:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from goblin.settings import Settings
 from providers.errors import BadCredentials, Malformed
 from providers.registry import load
+from providers.sampling import Sampling
 from providers.wire.bedrock import Bedrock
 from providers.wire.dialect import Decoder
 from providers.wire.sse import LONGEST_LINE
@@ -33,7 +34,7 @@ AUTHORIZATION = re.compile(
 
 
 def test_converse_is_asked_in_content_blocks() -> None:
-    request = Bedrock().request(SIGNING, chat(model="us.model-v1:0", temperature=0.5))
+    request = Bedrock().request(SIGNING, chat(model="us.model-v1:0", sampling=Sampling(temperature=0.5)))
     assert request.url == "https://bedrock-runtime.eu-west-1.amazonaws.com/model/us.model-v1%3A0/converse-stream"
     assert json.loads(request.body) == {
         "system": [{"text": "be brief"}],

@@ -10,6 +10,7 @@ from providers.call import Caller, Control
 from providers.errors import BrokenStream, Malformed, ServerError, TimedOut
 from providers.message import Event, Finish, Message, Report, Text, Usage
 from providers.provider import Deadlines
+from providers.sampling import Sampling
 from providers.wire.dialect import HttpRequest
 from providers.wire.replicate import Decoder, Replicate
 from tests.fakes.vendor import KEY, PROMPT, Connection, Vendor, chat, provider
@@ -127,7 +128,7 @@ def test_a_description_without_end_is_not_kept() -> None:
 
 
 def test_the_prompt_is_one_text() -> None:
-    asked = json.loads(Replicate().request(VENDOR, chat(model="o/n", temperature=0.5)).body)
+    asked = json.loads(Replicate().request(VENDOR, chat(model="o/n", sampling=Sampling(temperature=0.5))).body)
     assert asked == {
         "input": {"prompt": f"be brief\n\n{PROMPT}", "max_tokens": 200, "temperature": 0.5},
         "stream": True,

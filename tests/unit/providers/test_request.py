@@ -12,6 +12,7 @@ from providers.message import Chat, Message
 from providers.provider import Model, Provider
 from providers.registry import load
 from providers.row import rows
+from providers.sampling import Sampling
 from providers.wire.dialect import HttpRequest
 from providers.wire.spoken import SPOKEN
 from tests.fakes.vendor import KEY, chat, provider
@@ -87,7 +88,7 @@ def test_a_server_that_needs_no_key_is_sent_none() -> None:
 
 
 def test_openai_is_asked_in_chat_completions() -> None:
-    assert body(provider(), chat(temperature=0.5)) == {
+    assert body(provider(), chat(sampling=Sampling(temperature=0.5))) == {
         "model": "m-1",
         "messages": [
             {"role": "system", "content": "be brief"},
@@ -101,7 +102,7 @@ def test_openai_is_asked_in_chat_completions() -> None:
 
 
 def test_anthropic_is_asked_with_system_beside_the_messages() -> None:
-    request = ask(provider(dialect="anthropic"), chat(temperature=0.5))
+    request = ask(provider(dialect="anthropic"), chat(sampling=Sampling(temperature=0.5)))
     assert request.headers["anthropic-version"] == "2023-06-01"
     assert json.loads(request.body) == {
         "model": "m-1",
@@ -127,7 +128,7 @@ def test_gemini_is_asked_in_contents_and_parts() -> None:
 
 
 def test_cohere_is_asked_with_roles_in_the_messages() -> None:
-    assert body(provider(dialect="cohere"), chat(temperature=0.5)) == {
+    assert body(provider(dialect="cohere"), chat(sampling=Sampling(temperature=0.5))) == {
         "model": "m-1",
         "messages": [
             {"role": "system", "content": "be brief"},
@@ -153,7 +154,7 @@ def test_a_deployment_of_azure_is_asked_at_an_address_of_its_own() -> None:
 
 
 def test_ollama_is_asked_with_options() -> None:
-    asked = body(provider(dialect="ollama"), chat(temperature=0.5))
+    asked = body(provider(dialect="ollama"), chat(sampling=Sampling(temperature=0.5)))
     assert asked["options"] == {"num_predict": 200, "temperature": 0.5}
     assert asked["stream"] is True
 
@@ -247,8 +248,8 @@ def test_a_thinking_budget_that_the_output_limit_cannot_hold_is_not_asked_for() 
 
 @pytest.mark.parametrize(("name", "model"), [("openai", "gpt-5.4-mini"), ("anthropic", "claude-haiku-5-5")])
 def test_no_temperature_is_sent_with_reasoning_where_it_is_refused(name: str, model: str) -> None:
-    assert "temperature" not in body(row(name), chat(model=model, reasoning=True, temperature=0.2))
-    assert body(row(name), chat(model=model, temperature=0.2))["temperature"] == 0.2
+    assert "temperature" not in body(row(name), chat(model=model, reasoning=True, sampling=Sampling(temperature=0.2)))
+    assert body(row(name), chat(model=model, sampling=Sampling(temperature=0.2)))["temperature"] == 0.2
 
 
 def test_openai_itself_takes_its_own_name_for_the_output_limit() -> None:

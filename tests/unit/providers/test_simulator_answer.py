@@ -1,5 +1,7 @@
 """What the simulator says, and how it counts."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,3 +137,17 @@ def test_one_that_continues_says_what_follows_the_words_put_into_its_mouth():
     begun = whole[:20]
     assert begun + say(f"hello\n\n{begun}", model, begun=begun) == whole
     assert say("hello\n\nother words", model, begun="other words") == whole
+
+
+def test_an_answer_goes_no_further_than_what_stops_it():
+    whole = say("how do you do")
+    assert "You asked" in whole
+    assert say("how do you do", stops=("nowhere", "You asked")) == whole[: whole.index("You asked")]
+    assert reply("how do you do", stops=("You asked",)).finish is Finish.STOP
+
+
+def test_an_answer_is_json_of_the_schema_that_is_wanted():
+    of = {"n": {"type": "integer"}, "kind": {"enum": ["a", "b"]}, "words": {"type": "string"}}
+    told = json.loads(say("how do you do", schema={"type": "object", "properties": of}))
+    assert (told["n"], told["kind"]) == (1, "a")
+    assert told["words"] == json.loads(say("how do you do", schema={}))["answer"] == say("how do you do")

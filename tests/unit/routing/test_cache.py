@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from goblin.settings import CacheSettings
 from providers.message import Message, Reasoned, ToolCall
+from providers.sampling import Sampling
 from routing.cache import Cache, Kept, Seat, identity
 from routing.script import Scripts
 from tests.fakes.asks import CLOCK, NOON
@@ -90,6 +91,16 @@ def test_keys_reasoning_and_verdicts_share_nothing(difference: dict[str, Any]) -
 )
 def test_other_words_in_another_order_or_role_are_another_request(words: tuple[Message, ...]) -> None:
     assert identity(need(), words, **SAME) != identity(need(), ASKED, **SAME)
+
+
+def test_what_is_drawn_otherwise_or_has_another_form_is_another_request() -> None:
+    form = {"type": "json_object"}
+    ways = (
+        Sampling(), Sampling(temperature=0), Sampling(temperature=1), Sampling(top_p=0.5), Sampling(stop=("a", "b")),
+        Sampling(stop=("b", "a")), Sampling(seed=0), Sampling(seed=1), Sampling(frequency_penalty=1),
+        Sampling(presence_penalty=1), Sampling(response_format=form),
+    )  # fmt: skip
+    assert len({identity(need(), ASKED, **SAME, sampling=way) for way in ways}) == len(ways)
 
 
 def test_the_same_result_of_another_call_is_another_request() -> None:

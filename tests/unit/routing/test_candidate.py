@@ -116,6 +116,24 @@ def test_who_takes_no_tools_is_passed_by_with_the_reason(dialect: str, quirks: d
     assert len(eligible([(vendor, offered)], need())[0]) == 1
 
 
+@pytest.mark.parametrize(
+    ("dialect", "wishes", "reason"),
+    [
+        ("anthropic", ("stop", "seed"), "takes no seed: its dialect has no word for it"),
+        ("bedrock", ("json_object",), "takes no response_format json_object: its dialect has no word for it"),
+        ("openai", ("temperature",), "takes no temperature while it reasons"),
+    ],
+)
+def test_who_cannot_do_what_is_wished_for_is_passed_by_with_the_reason(
+    dialect: str, wishes: tuple[str, ...], reason: str
+) -> None:
+    offered = model(reasoning=True)
+    vendor = replace(provider("sim", offered, quirks={"reasoning_temperature": False}), dialect=dialect)
+    asked = need(wishes=wishes, reasons=True)
+    assert eligible([(vendor, offered)], asked) == ([], {"sim/small": reason})
+    assert len(eligible([(vendor, offered)], replace(asked, wishes=("stop",)))[0]) == 1
+
+
 def test_a_step_with_tools_that_is_pinned_to_replicate_is_refused_before_any_call() -> None:
     registry = load(Settings(providers={"replicate": ProviderSettings(api_key=SecretStr("r8"))}), {})
     candidates, refusals = eligible(registry.candidates(), need(tools=True, provider="replicate"))

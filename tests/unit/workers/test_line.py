@@ -10,6 +10,7 @@ from ledger.files import Line
 from ledger.runs import NewRun
 from providers import registry
 from providers.message import Message, ToolCall
+from providers.sampling import Sampling
 from workers.conversation import bounded, messages_of
 from workers.line import COMPLETIONS, RUNS, read
 from workers.order import Desk
@@ -21,9 +22,19 @@ base_url = "http://127.0.0.1:9/v1"
 api_key = "test"
 models = ["small", "org/large"]
 cost_per_token = 0.000001
+[providers.claude]
+dialect = "anthropic"
+base_url = "http://127.0.0.1:9"
+api_key = "test"
+models = ["claude"]
+cost_per_token = 0.000001
 """
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+FORM: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {"name": "place", "schema": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -103,8 +114,19 @@ def test_tools_that_are_not_to_be_called_are_not_offered(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"top_p": 0.5}, "top_p cannot be honoured"),
-        ({"response_format": {"type": "json_object"}}, "response_format cannot be honoured"),
+        ({"reasoning_effort": "low"}, "reasoning_effort cannot be honoured"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias cannot be honoured"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"stop": list("abcde")}, "stop"),
+        ({"seed": "7"}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "schema"),
+        ({"response_format": FORM | {"json_schema": {"name": "a", "schema": {"x": "\0"}}}}, "stored"),
+        ({"response_format": FORM | {"json_schema": {"name": "a", "schema": {"x": "y" * 70_000}}}}, "65536"),
+        ({"model": "claude/claude", "seed": 7}, "claude/claude: takes no seed: its dialect has no word for it"),
         ({"n": 2}, "n cannot be honoured"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"max_tokens": "many"}, "max_tokens"),
@@ -118,6 +140,23 @@ def test_tools_that_are_not_to_be_called_are_not_offered(desk: Desk) -> None:
 )
 def test_what_cannot_be_honoured_is_refused_by_its_name(desk: Desk, more: dict[str, Any], reason: str) -> None:
     assert reason in complaint(desk, **{"model": "small", "messages": HELLO, **more})
+
+
+def test_how_an_answer_is_drawn_and_its_form_go_along(desk: Desk) -> None:
+    wished = {"top_p": 0.5, "stop": "END", "seed": 7, "frequency_penalty": -1, "presence_penalty": 2}
+    made = run(desk, model="small", messages=HELLO, response_format=FORM, **wished)
+    sampling = Sampling.of(made.input)
+    assert sampling == Sampling(None, 0.5, ("END",), 7, -1, 2, FORM)
+    assert sampling.schema == FORM["json_schema"]["schema"]
+    assert "cache" not in made.options
+    assert Sampling.of(json.loads(json.dumps(sampling.as_value()))) == sampling
+    assert run(desk, model="small", messages=HELLO, stop=["a", "b"]).input["stop"] == ["a", "b"]
+
+
+def test_values_that_ask_for_nothing_are_wishes_of_nobody(desk: Desk) -> None:
+    idle = {"top_p": 1, "stop": [], "frequency_penalty": 0, "presence_penalty": 0, "response_format": {"type": "text"}}
+    made = run(desk, model="claude", messages=HELLO, seed=None, **idle)
+    assert set(made.input) == {"messages"}
 
 
 def test_what_a_line_says_of_its_run_stands_before_what_lines_are_given(desk: Desk) -> None:
