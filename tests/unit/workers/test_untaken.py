@@ -21,8 +21,8 @@ def test_the_provider_is_left_out_with_all_its_models_and_asked_again_after_a_pa
 
 
 def test_the_pause_grows_with_every_call_that_nobody_took_and_not_beyond_a_minute() -> None:
-    for times, pause_s in ((2, 4), (4, 16), (9, 60)):
-        assert spare(GoOn({}, 0), [untaken(0)] * times, KNOWN, NOW_MS).again_at_ms == NOW_MS + pause_s * 1_000
+    for times, seconds in ((2, 4), (4, 16), (9, 60)):
+        assert spare(GoOn({}, 0), [untaken(0)] * times, KNOWN, NOW_MS).again_at_ms == NOW_MS + seconds * 1_000
 
 
 def test_what_was_left_out_before_stays_so_and_whoever_comes_first_is_waited_for() -> None:
