@@ -101,6 +101,7 @@ def test_a_bad_line_fails_alone_with_its_number_and_the_reason(official: openai.
         "model": (completion("model", "hi", model="sim-lama"), "sim-llama"),
         "parameter": (completion("parameter", "hi", logit_bias={"9": 1}), "logit_bias"),
         "wordless": (completion("wordless", "hi", model="anthropic/sim-claude", seed=7), "sim-claude: takes no seed"),
+        "nobody": (completion("nobody", "hi", model="sim-claude", seed=7), "sim-claude: takes no seed"),
         "unknown": (completion("unknown", "hi", temprature=0.5), "temperature"),
         "image": (completion("image", "hi", messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "text"),
         "double": (completion("good0", "again"), "custom_id"),
