@@ -135,12 +135,12 @@ def call_back(ledger: Ledger) -> None:
     ledger.run("attempts.call_back")
 
 
-def call_back_lost(ledger: Ledger, *, calm: float) -> None:
-    """Give up the calls that were handed over and are in no queue any more.
+def call_back_lost(ledger: Ledger, *, lease: float, calm: float) -> None:
+    """Give up the calls that were handed over, for a `lease` (seconds), and are in no queue any more.
 
     `calm` (seconds) is for a message to be sent after its claim, and for one that was taken to be claimed by its taker.
     """
-    ledger.run("attempts.call_back_lost", calm=calm)
+    ledger.run("attempts.call_back_lost", lease=lease, calm=calm)
 
 
 def call_back_cancelled(ledger: Ledger) -> None:

@@ -26,9 +26,10 @@ def sound(ledger: Ledger, queue: str | None = None) -> str | None:
     return rows[0].value if rows else None
 
 
-def sound_calls(ledger: Ledger, calm: float) -> dict[str, str]:
-    """The providers of calls that nobody took for `calm` seconds, each with the moment of its queue's new sounding."""
-    return {row.provider: row.value for row in ledger.run("marks.sound_calls", calm=calm)}
+def sound_calls(ledger: Ledger, *, lease: float, calm: float) -> dict[str, str]:
+    """The providers of calls that were handed over for a `lease` and that nobody took for `calm` (seconds), each with
+    the moment of its queue's new sounding."""
+    return {row.provider: row.value for row in ledger.run("marks.sound_calls", lease=lease, calm=calm)}
 
 
 def drained(ledger: Ledger, sent_at: str, queue: str | None = None) -> None:

@@ -30,6 +30,7 @@ from scheduler.absent import Absent, Silent
 from workers.app import BATCH, STEPS, App
 from workers.canvas import publish, sound
 from workers.conclude import conclude_run
+from workers.lease import DISPATCH_LEASE
 from workers.stream import Feed
 from workflow.plan import Plan, PlanError
 
@@ -66,7 +67,7 @@ class Recovery:
     def _pass(self) -> None:
         was_emptied = self._check_marker()
         attempts.call_back_cancelled(self.ledger)
-        attempts.call_back_lost(self.ledger, calm=self.handed_after)
+        attempts.call_back_lost(self.ledger, lease=DISPATCH_LEASE, calm=self.handed_after)
         abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=ROWS)
         for one in abandoned:
             _log.warning("attempts.abandoned", run=str(one.run), count=one.attempts)
@@ -80,7 +81,8 @@ class Recovery:
         for queue in (None, BATCH):
             if (sent_at := marks.sound(self.ledger, queue)) is not None:
                 sound(self.app, sent_at, queue)
-        for provider, sent_at in marks.sound_calls(self.ledger, self.handed_after).items():
+        handed = marks.sound_calls(self.ledger, lease=DISPATCH_LEASE, calm=self.handed_after)
+        for provider, sent_at in handed.items():
             sound(self.app, sent_at, provider)
 
     def _lost_waiters(self) -> list[tuple[uuid.UUID, int]]:

@@ -44,11 +44,12 @@ where status = 'open' and owner is null;
 
 -- name: call_back_lost
 -- Calls that were handed over, and whose provider's queue was drained past them a while ago: nobody took them from it.
+-- When they were claimed is told by their lease: it began by Postgres' clock, and the call by Redis'.
 update attempts a set lease_until = now(), error = '{"type": "abandoned", "message": "its message was lost"}'
 from marks d
 where a.status = 'open' and a.owner is null and a.lease_until > now()
   and d.name = 'drained:' || a.provider and d.set_at < now() - make_interval(secs => %(calm)s)
-  and a.started_at < d.value::timestamptz - make_interval(secs => %(calm)s);
+  and a.lease_until < d.value::timestamptz + make_interval(secs => %(lease)s - %(calm)s);
 
 -- name: call_back_cancelled
 -- Calls that were handed over, that nobody has taken, and that nobody wants any more.

@@ -28,12 +28,13 @@ returning value;
 
 -- name: sound_calls
 -- The moments of new soundings of providers' queues, in which calls have lain for a while: one line at a time in each,
--- unless the last one was lost, and none before it is known who had not taken his call when the last one was drained.
+-- unless the last one was lost, and none before it is known who had not taken his call when the last one was drained. A
+-- call has lain there since its lease began.
 insert into marks (name, value)
 select 'sounded:' || a.provider, clock_timestamp()::text
 from (select distinct provider from attempts
       where status = 'open' and owner is null and lease_until > now()
-        and started_at < now() - make_interval(secs => %(calm)s)) a
+        and lease_until < now() + make_interval(secs => %(lease)s - %(calm)s)) a
 left join marks s on s.name = 'sounded:' || a.provider
 left join marks d on d.name = 'drained:' || a.provider
 where s.name is null

@@ -2,8 +2,9 @@
 
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-from ledger import attempts, looks
+from ledger import attempts, looks, marks
 from ledger.looks import Neighbour, Tried
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
@@ -102,3 +103,18 @@ def test_a_call_that_never_reached_its_provider_is_not_charged(ledger: Ledger) -
     run = accept(ledger)
     run_step(ledger, run, 0, FAULT)
     assert one(ledger, "select count(*) as found from entries where run_id = %s", run).found == 0
+
+
+def test_a_call_is_missed_by_the_ledger_s_clock_whatever_the_clock_says_that_admitted_it(ledger: Ledger) -> None:
+    def hand_over(hours: int) -> attempts.Claim:
+        made = claim(accept(ledger), owner=None, admitted_at=datetime.now(UTC) + timedelta(hours=hours))
+        attempts.open_attempt(ledger, made)
+        return made
+
+    before = hand_over(hours=1)
+    (sent_at,) = marks.sound_calls(ledger, lease=60, calm=0).values()
+    after = hand_over(hours=-1)
+    marks.drained(ledger, sent_at, "sim")
+    attempts.call_back_lost(ledger, lease=60, calm=0)
+    owner = uuid.uuid4()
+    assert [attempts.take(ledger, one.attempt, owner, 60) is None for one in (before, after)] == [True, False]
