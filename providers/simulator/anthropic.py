@@ -9,7 +9,19 @@ from starlette.routing import Route
 
 from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
-from providers.simulator.dialect import Json, bearer, begun, described, encode, field, joined, messages, needed, texts
+from providers.simulator.dialect import (
+    Json,
+    bearer,
+    begun,
+    described,
+    encode,
+    field,
+    joined,
+    messages,
+    needed,
+    stops,
+    texts,
+)
 from providers.simulator.door import Chat, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
@@ -192,6 +204,9 @@ def _read(request: Request, body: Json) -> Ask:
     if limit < 1:
         raise Refused(Kind.BAD_REQUEST, "max_tokens: at least 1 expected")
     thinking = field(body, "thinking", dict, {})
+    form = field(field(body, "output_config", dict, {}), "format", dict, {})
+    if form and form.get("type") != "json_schema":
+        raise Refused(Kind.BAD_REQUEST, "output_config.format.type: Input should be 'json_schema'")
     return Ask(
         model=needed(body, "model", str),
         prompt=joined([described(body), texts(body.get("system")), *(_texts(message) for message in messages(body))]),
@@ -202,6 +217,8 @@ def _read(request: Request, body: Json) -> Ask:
         max_tokens=limit,
         thinking=thinking.get("type") in ("enabled", "adaptive"),
         shows_thinking=thinking.get("display") != "omitted",
+        stops=stops(body, "stop_sequences"),
+        schema=field(form, "schema", dict),
     )
 
 

@@ -1,5 +1,6 @@
 """The bedrock dialect: Converse, whole and as an event stream. A signature is read for whose it is, not verified."""
 
+import json
 import re
 from struct import pack
 from typing import Any
@@ -10,7 +11,18 @@ from starlette.routing import Route
 
 from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
-from providers.simulator.dialect import Json, bearer, described, encode, field, joined, messages, retry_after, texts
+from providers.simulator.dialect import (
+    Json,
+    bearer,
+    described,
+    encode,
+    field,
+    joined,
+    messages,
+    retry_after,
+    stops,
+    texts,
+)
 from providers.simulator.door import Chat
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
@@ -181,7 +193,21 @@ def _read(request: Request, body: Json, *, stream: bool = False) -> Ask:
         stream=stream,
         max_tokens=limit,
         thinking=thinking,
+        stops=stops(config, "stopSequences", 2500),
+        schema=_schema(body),
     )
+
+
+def _schema(body: Json) -> Json | None:
+    """It comes as the text of it."""
+    form = field(field(body, "outputConfig", dict, {}), "textFormat", dict, {})
+    if not form:
+        return None
+    try:
+        schema: Json = json.loads(form["structure"]["jsonSchema"]["schema"])
+    except (KeyError, TypeError, ValueError):
+        raise Refused(Kind.BAD_REQUEST, "outputConfig.textFormat: a JSON schema expected, as a text") from None
+    return schema
 
 
 def _flat(content: Any) -> Any:

@@ -16,6 +16,7 @@ from providers.simulator.dialect import (
     messages,
     needed,
     retry_after,
+    stops,
     texts,
     told_by_id,
 )
@@ -164,6 +165,9 @@ def _read(_request: Request, body: Json) -> Ask:
     limit = field(body, "max_tokens", int)
     if limit is not None and limit < 1:
         raise Refused(Kind.BAD_REQUEST, "max_tokens: at least 1 expected")
+    form = field(body, "response_format", dict, {})
+    if form.get("type", "text") not in ("text", "json_object"):
+        raise Refused(Kind.BAD_REQUEST, "response_format: type must be 'text' or 'json_object'")
     return Ask(
         model=needed(body, "model", str),
         prompt=joined([described(body), *(texts(message.get("content")) for message in messages(body))]),
@@ -172,6 +176,8 @@ def _read(_request: Request, body: Json) -> Ask:
         thinking=field(body, "thinking", dict, {}).get("type") != "disabled",
         tools=tool.functions(body.get("tools")),
         is_told=told_by_id(body),
+        stops=stops(body, "stop_sequences", 5),
+        schema=field(form, "json_schema", dict, {}) if form.get("type") == "json_object" else None,
     )
 
 

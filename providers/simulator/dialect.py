@@ -74,6 +74,14 @@ def field(body: Mapping[str, Any], name: str, kind: type[Any], default: Any = No
     return value
 
 
+def stops(body: Mapping[str, Any], name: str, most: int | None = None) -> tuple[str, ...]:
+    """What an answer is to end before. Raises Refused."""
+    given = field(body, name, list, [])
+    if not all(isinstance(one, str) for one in given) or (most is not None and len(given) > most):
+        raise Refused(Kind.BAD_REQUEST, f"{name}: texts expected" + (f", at most {most}" if most else ""))
+    return tuple(given)
+
+
 def needed(body: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     """A field that must be there and not be empty. Raises Refused."""
     value = field(body, name, kind)

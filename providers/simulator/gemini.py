@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
-from providers.simulator.dialect import EmbedAsk, Json, bearer, described, encode, field, joined, needed, texts
+from providers.simulator.dialect import EmbedAsk, Json, bearer, described, encode, field, joined, needed, stops, texts
 from providers.simulator.door import Chat, Embed, Listing
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
@@ -183,6 +183,9 @@ def _read(request: Request, body: Json, *, stream: bool = False) -> Ask:
     limit = field(config, "maxOutputTokens", int)
     if limit is not None and limit < 1:
         raise Refused(Kind.BAD_REQUEST, "maxOutputTokens: a positive number expected")
+    is_json = config.get("responseMimeType") == "application/json"
+    if not is_json and "responseJsonSchema" in config:
+        raise Refused(Kind.BAD_REQUEST, "A response schema needs the response mime type application/json.")
     return Ask(
         model=request.path_params["model"],
         prompt=joined([described(body), _texts(body.get("systemInstruction")), *map(_texts, contents)]),
@@ -193,6 +196,8 @@ def _read(request: Request, body: Json, *, stream: bool = False) -> Ask:
         thinking=_either(thinking, "thinkingBudget", "thinking_budget") != 0,
         shows_thinking=_either(thinking, "includeThoughts", "include_thoughts") is True,
         framed=request.query_params.get("alt") == "sse",
+        stops=stops(config, "stopSequences"),
+        schema=field(config, "responseJsonSchema", dict, {}) if is_json else None,
     )
 
 

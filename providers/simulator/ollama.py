@@ -26,6 +26,7 @@ from providers.simulator.dialect import (
     messages,
     needed,
     retry_after,
+    stops,
     texts,
 )
 from providers.simulator.door import Chat, Embed, Listing
@@ -144,6 +145,9 @@ class Ollama:
 def _read(_request: Request, body: Json) -> Ask:
     options = field(body, "options", dict, {})
     limit = field(options, "num_predict", int)
+    form = body.get("format")
+    if form not in (None, "", "json") and not isinstance(form, dict):
+        raise Refused(Kind.BAD_REQUEST, f'invalid format: {form!r}; expected "json" or a JSON schema')
     return Ask(
         model=needed(body, "model", str),
         prompt=joined([described(body), *(texts(message.get("content")) for message in messages(body))]),
@@ -154,6 +158,8 @@ def _read(_request: Request, body: Json) -> Ask:
         max_tokens=limit if limit and limit > 0 else None,
         thinking=body.get("think") is not False,
         window=field(options, "num_ctx", int, _WINDOW),
+        stops=stops(options, "stop"),
+        schema={} if form == "json" else form or None,
     )
 
 

@@ -24,6 +24,7 @@ from providers.simulator.dialect import (
     messages,
     needed,
     retry_after,
+    stops,
     texts,
     told_by_id,
 )
@@ -218,10 +219,7 @@ def _read(_request: Request, body: Json) -> Ask:
 
 def _stops(body: Json) -> tuple[str, ...]:
     given = body.get("stop")
-    stops = [given] if isinstance(given, str) else given or []
-    if not isinstance(stops, list) or len(stops) > 4 or not all(isinstance(one, str) for one in stops):
-        raise Refused(Kind.BAD_REQUEST, "stop: a text or up to 4 texts expected")
-    return tuple(stops)
+    return (given,) if isinstance(given, str) else stops(body, "stop", 4)
 
 
 def _schema(body: Json) -> Json | None:

@@ -1,5 +1,6 @@
 """One set of cases for every dialect: our own client against the simulator, over real HTTP."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -28,6 +29,8 @@ from providers.errors import (
 from providers.message import Event, Text, Usage
 from providers.price import FREE
 from providers.provider import Deadlines, Provider
+from providers.sampling import Sampling
+from providers.wire.spoken import SPOKEN
 from tests.conformance.ways import REASONER, WAYS, Simulator, answer, ask, owned, saying, vendor_at
 
 THINKS = {"reasoning_on": {"additionalModelRequestFields": {"thinking": {"type": "adaptive"}}}}
@@ -55,6 +58,20 @@ def test_what_is_said_comes_whole(caller: Caller, vendor: Provider) -> None:
     assert (said, thoughts) == (text, "")
     assert finish is not None
     assert finish.reason == "stop"
+
+
+def test_what_a_dialect_has_words_for_is_done(caller: Caller, vendor: Provider) -> None:
+    spoken, said = SPOKEN[vendor.dialect], "one two three END four"
+    wanted = {"top_p": 0.5, "stop": ["nowhere", "END"], "seed": 7, "frequency_penalty": 0.5, "presence_penalty": 0.5}
+    sampling = Sampling.of({name: value for name, value in wanted.items() if name in spoken.words})
+    told, *_ = answer(caller, vendor, ask(f"sim-instant{saying(said)}", sampling=sampling))
+    assert told == ("one two three " if "stop" in spoken.words else said)
+    schema = {"type": "object", "properties": {"words": {"type": "string"}}}
+    for kind, name in (("json_object", "answer"), ("json_schema", "words")):
+        if kind in spoken.forms:
+            form = {"type": kind, "json_schema": {"name": "a", "schema": schema}} if name == "words" else {"type": kind}
+            call = ask(f"sim-instant{saying(said)}", sampling=Sampling(response_format=form))
+            assert json.loads(answer(caller, vendor, call)[0]) == {name: said}
 
 
 def test_tokens_are_counted_as_the_vendor_counts_them(caller: Caller, vendor: Provider, simulator: Simulator) -> None:

@@ -1,6 +1,7 @@
 """The simulator's openai dialect, judged by OpenAI's own client."""
 
 import base64
+import json
 import math
 
 import httpx
@@ -44,6 +45,19 @@ def test_a_stream_says_the_same_as_a_whole_answer(client):
     assert text_of(parts) == ask(client, "sim-instant").choices[0].message.content
     assert parts[-1].choices[0].finish_reason == "stop"
     assert all(part.usage is None for part in parts)
+
+
+def test_an_answer_ends_before_what_stops_it_and_has_the_form_that_is_wanted(client):
+    whole = ask(client, "sim-instant").choices[0].message.content
+    for stop in ("returns", ["nowhere", "returns"]):
+        stopped = ask(client, "sim-instant", stop=stop).choices[0]
+        assert (stopped.message.content, stopped.finish_reason) == (whole[: whole.index("returns")], "stop")
+    drawn = {"top_p": 0.5, "seed": 7, "frequency_penalty": 1, "presence_penalty": -1}
+    formed = ask(client, "sim-instant", response_format={"type": "json_object"}, **drawn)
+    assert json.loads(formed.choices[0].message.content) == {"answer": whole}
+    for wrong in ({"stop": list("abcde")}, {"response_format": {"type": "xml"}}):
+        with pytest.raises(openai.BadRequestError, match=next(iter(wrong))):
+            ask(client, "sim-instant", **wrong)
 
 
 def test_usage_comes_last_and_without_choices_when_it_was_asked_for(client, simulator):
