@@ -4,6 +4,7 @@ Rank, admit, claim, call, settle: a failed call frees the step, and it is ranked
 """
 
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
@@ -37,7 +38,6 @@ TOGETHER = 20  # who waited for the counters is called in such numbers, by each 
 
 def ask(runtime: Runtime, work: Work) -> Result:
     """Ask one candidate after the other until the step has an outcome."""
-    errand = work.errand
     while not runtime.leases.is_stopped:
         way = way_of(runtime, work)
         if isinstance(way, GiveUp):
@@ -46,16 +46,12 @@ def ask(runtime: Runtime, work: Work) -> Result:
         if not route.candidates:
             return _nobody(runtime, work, way, route)
         attempt = new_id()
-        given = runtime.turnstile.admit(attempt, route, errand.run, work.look)
+        given, number = _admit(runtime, work, attempt, route)
         if not is_rebuilding(given):
             runtime.waker.freed([REBUILDING], count=TOGETHER)
         if isinstance(given, Refused):
             return _refused(runtime, work, way, route, given)
         runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more
-        try:
-            number = attempts.open_attempt(runtime.ledger, _claim(runtime, work, route, given))
-        except Outdated:  # the counters were rebuilt meanwhile: nothing is held any more, so ask again
-            continue
         if number is None:
             runtime.turnstile.give_back(attempt)
             return Busy()
@@ -84,6 +80,17 @@ def has_other_than(runtime: Runtime, work: Work, route: Route, candidate: Candid
         return False
     names = {one.candidate.name for one in route.candidates}
     return not names <= {candidate.name, *route.resting}
+
+
+def _admit(runtime: Runtime, work: Work, attempt: uuid.UUID, route: Route) -> tuple[Pass | Refused, int | None]:
+    """A place, and the attempt's number in the ledger if the step was there to be claimed."""
+    given = runtime.turnstile.admit(attempt, route, work.errand.run, work.look)
+    if isinstance(given, Refused):
+        return given, None
+    try:
+        return given, attempts.open_attempt(runtime.ledger, _claim(runtime, work, route, given))
+    except Outdated:  # the counters were rebuilt meanwhile, or must be: nothing is held by what the ledger does not know
+        return Refused(()), None
 
 
 def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:

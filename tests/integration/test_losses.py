@@ -81,6 +81,18 @@ def test_who_waited_for_the_counters_goes_on_together_once_they_are_counted(plac
     assert {place.finished(run).status for run in made} == {"succeeded"}
 
 
+def test_counters_that_the_ledger_does_not_know_are_not_asked_without_end(place: World) -> None:
+    """As after a failover of Postgres that lost its last moments, while no scheduler counts anew."""
+    place.start_worker("w1")
+    scripts = Scripts(place.redis)
+    place.redis.set(f"{scripts.prefix}:generation", "unknown")
+    run = place.submit(place.plan("chat@sim: one"))
+    place.until(lambda: place.statuses(run) == {0: "waiting"})
+    Rebuild(place.ledger, scripts).go()
+    assert place.finished(run).status == "succeeded"
+    assert attempts_of(place, run) == [(0, "succeeded")]
+
+
 def test_a_canvas_that_is_sent_twice_calls_each_step_once(place: World) -> None:
     place.start_worker("w1")
     place.start_scheduler()
