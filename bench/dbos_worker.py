@@ -26,7 +26,8 @@ if __name__ == "__main__":
     async def flow(value: int) -> int:
         first = await noop(value)
         left, right = await asyncio.gather(noop(first), noop(first))
-        return await noop(left + right)
+        total: int = await noop(left + right)
+        return total
 
     DBOS.launch()
     DBOS.register_queue(QUEUE, worker_concurrency=100, polling_interval_sec=0.05)
