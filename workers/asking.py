@@ -89,7 +89,7 @@ def _admit(runtime: Runtime, work: Work, attempt: uuid.UUID, route: Route) -> tu
         return given, None
     try:
         return given, attempts.open_attempt(runtime.ledger, _claim(runtime, work, route, given))
-    except Outdated:  # the counters were rebuilt meanwhile, or must be: nothing is held by what the ledger does not know
+    except Outdated:  # rebuilt meanwhile, or to be rebuilt: counters that the ledger does not know hold nothing
         return Refused(()), None
 
 
