@@ -88,8 +88,8 @@ class _Errand:
             attempt = given.admitted.attempt
             try:
                 number = attempts.open_attempt(self.house.ledger, self._claim(route, given))
-            except Outdated:  # the counters were rebuilt meanwhile: ask again
-                continue
+            except Outdated:  # rebuilt meanwhile, or to be rebuilt: counters that the ledger does not know hold nothing
+                raise self._closed(Refused(()).as_error()) from None
             if number is None:
                 self.house.turnstile.give_back(attempt)
                 raise Unavailable("this request was taken over by recovery", retry_after=1)

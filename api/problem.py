@@ -18,7 +18,7 @@ from workers.result import as_openai
 
 MEDIA_TYPE = "application/problem+json"
 _SLUGS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-_OPENAI = ("/v1/files", "/v1/batches")
+_OPENAI = ("/v1/files", "/v1/batches", "/v1/embeddings")
 _LISTED = 20  # mistakes named in one answer
 _log = structlog.get_logger()
 

@@ -14,6 +14,7 @@ import pytest
 from cli.embedded import Stack
 from cli.servers import free_port
 from ledger import keys
+from routing.script import PREFIX
 from tests.processes import PATIENCE_S, Processes
 from tests.world import Sim, World, world
 
@@ -100,6 +101,19 @@ def test_the_call_is_entered_to_the_nano_dollar(served: Served) -> None:
     assert (shown["status"], shown["cost_usd"]) == ("succeeded", f"{billed['nanousd'] / 1e9:.9f}")
     usage = served.http.get("/v1/usage", params={"group_by": "goblin"}).json()["data"]
     assert Decimal(next(one["cost_usd"] for one in usage if one["goblin"] == "/v1/embeddings")) > 0
+
+
+def test_counters_that_the_ledger_does_not_know_are_not_asked_without_end(served: Served) -> None:
+    """As after a failover of Postgres that lost its last moments; there is no scheduler to count anew."""
+    redis, generation = served.world.redis, f"{PREFIX}:generation"
+    known = redis.get(generation)
+    redis.set(generation, "unknown")
+    try:
+        with pytest.raises(openai.InternalServerError, match="rebuilt") as refused:
+            served.client.embeddings.create(model="sim-embed", input="red fox")
+    finally:
+        redis.set(generation, known)
+    assert refused.value.status_code == 503
 
 
 def test_a_provider_may_be_pinned_and_another_dialect_serves(served: Served) -> None:
