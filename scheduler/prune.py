@@ -17,7 +17,7 @@ from goblin import clock
 from ledger import marks
 from ledger.session import Ledger
 
-BATCH = 200  # runs of one statement, so that none lasts long
+RUNS = 200  # of one statement, so that none lasts long
 LINES = 10_000  # of files, likewise
 _log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ class Prune:
     ledger: Ledger
     days: float
     at_most: float = 5.0
-    batch: int = BATCH
+    at_once: int = RUNS
 
     def go(self) -> int | None:
         """One pass: how many runs were forgotten, or None when another scheduler is at it.
@@ -52,9 +52,9 @@ class Prune:
         end = time.monotonic() + self.at_most
         count = 0
         while True:
-            found = len(self.ledger.run("prune.runs", before=before, moment=moment, limit=self.batch))
+            found = len(self.ledger.run("prune.runs", before=before, moment=moment, limit=self.at_once))
             count += found
-            if found < self.batch or time.monotonic() >= end:
+            if found < self.at_once or time.monotonic() >= end:
                 return count
 
     def _sweep(self, lines: str, whole: str, **older: Any) -> None:

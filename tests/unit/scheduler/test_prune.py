@@ -80,14 +80,14 @@ def test_many_are_forgotten_in_small_statements(ledger: Ledger) -> None:
     for _ in range(7):
         aged(ledger, 40)
     young = accept(ledger)
-    assert Prune(ledger, DAYS, batch=3).go() == 7
+    assert Prune(ledger, DAYS, at_once=3).go() == 7
     assert left(ledger) == {young}
 
 
 def test_a_pass_that_has_taken_its_time_leaves_the_rest_to_the_next(ledger: Ledger) -> None:
     for _ in range(5):
         aged(ledger, 40)
-    hurried = Prune(ledger, DAYS, at_most=0, batch=2)
+    hurried = Prune(ledger, DAYS, at_most=0, at_once=2)
     assert [hurried.go() for _ in range(4)] == [2, 2, 1, 0]
 
 
