@@ -94,6 +94,8 @@ def _show(api: "Api", batch: Mapping[str, Any], *, watch: bool, as_json: bool, i
         show.put(_line(batch))
         for error in (batch["errors"] or {"data": []})["data"]:
             show.put(f"{error['code']}: {error['message']}")
+        if batch["error_file_id"]:
+            show.put(f"why lines have failed: goblin batch results --errors {batch['id']}")
     counts = batch["request_counts"]
     if watch and (batch["status"] != "completed" or counts["completed"] < counts["total"]):
         raise typer.Exit(FAILED)

@@ -237,7 +237,9 @@ def test_a_line_that_failed_shows_in_the_exit_code(launch: Launch, tmp_path: Pat
     file = tmp_path / "lines.jsonl"
     file.write_bytes(lines(completion("good", "hello"), completion("bad", "hello", seed=1)))
     ended = goblin(launch, "submit", str(file), "--watch")
-    assert (ended.returncode, ended.stdout) == (1, "completed: 1 of 2 lines, 1 failed\n")
+    told, hint = ended.stdout.splitlines()
+    assert (ended.returncode, told) == (1, "completed: 1 of 2 lines, 1 failed")
+    assert hint.startswith("why lines have failed: goblin batch results --errors batch_")
     file.write_text("hello\n")
     assert goblin(launch, "submit", str(file)).returncode == 2
 
