@@ -235,7 +235,7 @@ def test_a_batch_is_submitted_watched_and_fetched_from_the_command_line(launch: 
 
 def test_a_line_that_failed_shows_in_the_exit_code(launch: Launch, tmp_path: Path) -> None:
     file = tmp_path / "lines.jsonl"
-    file.write_bytes(lines(completion("good", "hello"), completion("bad", "hello", seed=1)))
+    file.write_bytes(lines(completion("good", "hello"), completion("bad", "hello", reasoning_effort="high")))
     ended = goblin(launch, "submit", str(file), "--watch")
     told, hint = ended.stdout.splitlines()
     assert (ended.returncode, told) == (1, "completed: 1 of 2 lines, 1 failed")
