@@ -16,6 +16,7 @@ from ledger.states import AttemptStatus, StepStatus
 from providers.call import Control
 from providers.errors import (
     BadRequest,
+    BrokenStream,
     Cancelled,
     ContentFiltered,
     DeadlinePassed,
@@ -263,7 +264,7 @@ class Call:
     def _ending(self, error: GoblinError | None) -> Ending:
         spoken, control = self._spoken, self._control
         # who was asked and cut off before a word of it, by us or by the network, may still send a bill for the question
-        is_cut = control.is_asked and (control.error is not None or isinstance(error, Unreachable))
+        is_cut = control.is_asked and (control.error is not None or isinstance(error, Unreachable | BrokenStream))
         reached = spoken.has_streamed or spoken.reported is not None or is_cut
         charge = spoken.charge() if reached or error is None else None
         common: dict[str, Any] = {

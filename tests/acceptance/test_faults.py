@@ -28,6 +28,7 @@ SIMS = (
     Sim("dead", (f"{WHOLE}+fail=503",)),
     Sim("ill", (f"{WHOLE}+fail=503",)),
     Sim("resetting", (f"{WHOLE}+reset",)),
+    Sim("mute", (f"{WHOLE}+cut=0",)),
     Sim("silent", (f"{WHOLE}+silent",), options=HASTY),
     Sim("slow", (f"{WHOLE}+ttft=20",)),
     Sim("cut", (f"{WHOLE}+cut=40",)),
@@ -49,6 +50,7 @@ RUNS = {
     "always 503": ("dead",),
     "503, another there": ("ill", "good"),
     "reset": ("resetting", "good"),
+    "cut before a word": ("mute", "good"),
     "no answer": ("silent", "good"),
     "no answer, alone": ("silent",),
     "late first token": ("slow", "good"),
@@ -159,6 +161,7 @@ def test_one_that_always_fails_is_asked_twice_and_the_step_fails_with_the_reason
     [
         ("503, another there", "ill", "overloaded", (503, "error"), False),
         ("reset", "resetting", "unreachable", (0, "error"), True),  # the question had been sent
+        ("cut before a word", "mute", "broken_stream", (200, "cut"), True),
     ],
 )
 def test_one_that_always_fails_is_left_for_another_after_two_calls(
