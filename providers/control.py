@@ -6,7 +6,7 @@ import threading
 import time
 
 from goblin.errors import GoblinError
-from providers.errors import Phase, TimedOut
+from providers.errors import BrokenStream, Phase, TimedOut, Unreachable
 from providers.limit import Limits
 from providers.provider import Deadlines
 
@@ -101,6 +101,10 @@ class Control:
     def error(self) -> GoblinError | None:
         """What the call was cut with."""
         return self._error
+
+    def may_be_billed(self, end: GoblinError | None) -> bool:
+        """Whether a vendor that was asked and cut off, by us or by the network, may send a bill for the question."""
+        return self.is_asked and (self._error is not None or isinstance(end, BrokenStream | Unreachable))
 
     def check(self) -> None:
         """Raises what the call was cut with, or TimedOut when a limit has passed."""

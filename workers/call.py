@@ -16,13 +16,11 @@ from ledger.states import AttemptStatus, StepStatus
 from providers.call import Control
 from providers.errors import (
     BadRequest,
-    BrokenStream,
     Cancelled,
     ContentFiltered,
     DeadlinePassed,
     Malformed,
     PrefillRefused,
-    Unreachable,
 )
 from providers.message import Chat, Event, Finish, Message, Reasoned, Report, Text, Thought, ToolCall, Usage
 from providers.price import cost
@@ -262,10 +260,8 @@ class Call:
         return fault
 
     def _ending(self, error: GoblinError | None) -> Ending:
-        spoken, control = self._spoken, self._control
-        # who was asked and cut off before a word of it, by us or by the network, may still send a bill for the question
-        is_cut = control.is_asked and (control.error is not None or isinstance(error, Unreachable | BrokenStream))
-        reached = spoken.has_streamed or spoken.reported is not None or is_cut
+        spoken = self._spoken
+        reached = spoken.has_streamed or spoken.reported is not None or self._control.may_be_billed(error)
         charge = spoken.charge() if reached or error is None else None
         common: dict[str, Any] = {
             "charge": charge,

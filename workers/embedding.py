@@ -142,9 +142,9 @@ class Embedding:
             self._limits = self.control.limits, self.control.limits_at
 
     def _ending(self, output: str | None, duration_s: float) -> Ending:
-        is_cut = self.control.is_asked and self.control.error is not None
+        reached = self.found is not None or self.control.may_be_billed(self.error)
         common: dict[str, Any] = {
-            "charge": self.bill.charge() if self.found is not None or is_cut else None,
+            "charge": self.bill.charge() if reached else None,
             "ttft_ms": round(self.took_s * 1000) if self.found is not None else None,
             "duration_ms": round(duration_s * 1000),
         }

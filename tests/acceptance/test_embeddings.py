@@ -62,6 +62,7 @@ def served(
             + vendor(port, "first", "sim-embed", more="priority = 1")
             + vendor(port, "second", "sim-embed", "cohere", "cohere")
             + vendor(port, "failing", "sim-embed+fail=503", more="retry_count = 0")
+            + vendor(port, "resetting", "sim-embed+reset", more="retry_count = 0")
             + vendor(port, "slow", "sim-embed+fail=429+after=9", more="retry_count = 0")
             + vendor(port, "poor", "sim-embed+ttft=0", more='budget_hourly = "0.000000001"')
         )
@@ -148,6 +149,15 @@ def test_what_cannot_be_served_says_why_and_costs_nothing(served: Served, model:
     assert (caught.value.status_code, caught.value.response.json()["type"]) == (status, f"/problems/{slug}")
     assert served.world.one("select count(*) as n, coalesce(sum(amount_nanousd), 0) as spent from entries") == before
     assert served.world.one("select from runs where status in ('queued', 'running')") is None
+
+
+def test_a_vendor_that_was_asked_and_hung_up_may_send_a_bill(served: Served) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        served.client.embeddings.create(model="resetting/sim-embed+reset", input="red fox " * 200)
+    assert (caught.value.status_code, caught.value.response.json()["type"]) == (502, "/problems/unreachable")
+    (entry,) = served.world.all("select * from entries where provider = 'resetting'")
+    assert not entry.is_measured
+    assert entry.amount_nanousd > 0
 
 
 @pytest.mark.parametrize(
