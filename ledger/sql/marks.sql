@@ -34,7 +34,7 @@ insert into marks (name, value)
 select 'sounded:' || a.provider, clock_timestamp()::text
 from (select distinct provider from attempts
       where status = 'open' and owner is null and lease_until > now()
-        and lease_until < now() + make_interval(secs => %(lease)s - %(calm)s)) a
+        and lease_until < now() + make_interval(secs => %(lease)s::float8 - %(calm)s::float8)) a
 left join marks s on s.name = 'sounded:' || a.provider
 left join marks d on d.name = 'drained:' || a.provider
 where s.name is null

@@ -202,6 +202,7 @@ def test_a_flight_goes_on_where_another_worker_makes_the_call(alone: World) -> N
 def test_a_message_that_comes_twice_ends_no_flight(alone: World) -> None:
     """Both fly for the same step, and one of them is first: the flight is that one's, as is the call."""
     alone.start_worker("w1")
+    alone.finished(alone.submit(alone.plan("chat@sim: hello")))  # the counters are there: neither waits for them
     plan = alone.plan("chat@slow: hello")
     made = [alone.store(plan, cache=True)]
     blocked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
