@@ -19,7 +19,9 @@ local IN_A_ROW = 4
 -- `until_ms`: who is left alone, and was not for longer before; nothing: only a cooldown is left of it
 local function note(breaker, name, what, until_ms)
   changes[#changes + 1] = {name, what, breaker.key}
-  redis.call("HSET", breaker.key, "changed", now)
+  -- later than the one before, also within a millisecond: whoever keeps both in the ledger must know the newer one
+  breaker.changed = math.max(now, breaker.changed + 1)
+  redis.call("HSET", breaker.key, "changed", breaker.changed)
   local rests = KEYS[1] .. ":rests"
   local known, reason = string.match(redis.call("HGET", rests, name) or "0 ", "^(%d+) (.*)$")
   if until_ms and until_ms > tonumber(known) then

@@ -248,7 +248,7 @@ class Twin:
                 changes += [name, what] if (what := breaker.judge(ask, verdict, now)) else []
             cool_ms = ask["rest_ms"] if verdict == "cool" else ask["cool_ms"]
             if place and cool_ms and now + cool_ms > breaker.cool:
-                breaker.cool, breaker.changed = now + cool_ms, now
+                breaker.cool, breaker.changed = now + cool_ms, max(now, breaker.changed + 1)
                 changes += [name, "cooled"]
             if place and (ask["learned_requests"] or ask["learned_tokens"]):
                 breaker.learned = (ask["learned_requests"], ask["learned_tokens"], now + ask["learned_ms"])

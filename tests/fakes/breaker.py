@@ -61,7 +61,7 @@ class Breaker:
         (self._judge_open if self.is_open else self._judge_closed)(ask, verdict, now)
         if self.generation == before:
             return ""
-        self.changed = now
+        self.changed = max(now, self.changed + 1)
         return "opened" if self.is_open else "closed"
 
     def _judge_closed(self, ask: dict[str, Any], verdict: str, now: int) -> None:
