@@ -5,6 +5,7 @@ GOBLIN_TEST_DATABASE_URL and GOBLIN_TEST_REDIS_URL name servers to use instead; 
 
 import itertools
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ from tests.processes import Processes
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 REDIS_DATABASES = itertools.cycle(range(1, 16))  # 0 is left to whoever uses the bare URL
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C, and so would be every process that the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
