@@ -11,7 +11,7 @@ from ledger.feeding import FedLine
 from ledger.files import Line
 from workers.completion import CompletionRequest
 from workers.order import Desk, Order
-from workers.request import Request, RunRequest, Text
+from workers.request import Request, RunRequest, Text, shown
 
 COMPLETIONS, RUNS = "/v1/chat/completions", "/v1/runs"
 ENDPOINTS = (COMPLETIONS, RUNS)
@@ -89,7 +89,7 @@ def _order(desk: Desk, endpoint: str, value: Mapping[str, Any]) -> Order:
         first = max(mistakes, key=lambda one: len(one["loc"]))  # of what a value may be, that which it resembles most
         field = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         message = str(first["msg"]).removeprefix("Value error, ")
-        raise Invalid(f"{field}: {message}" if field else message, field=field) from None
+        raise Invalid(shown(f"{field}: {message}" if field else message), field=shown(field)) from None
 
 
 def _completion(desk: Desk, body: Mapping[str, Any]) -> Order:

@@ -1,6 +1,7 @@
 """What asks for a run, as it comes over the wire or stands in a line of a batch: refused for what it does not know."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -12,8 +13,15 @@ from pydantic_core import PydanticCustomError
 from providers.name import nearest
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_SHOWN = 500  # characters
 _LARGEST_TOOLS = 65_536  # characters
+_DEEPEST = 100  # levels of a described value: whoever handles it next bears a few hundred
 WORKFLOW = "docs-writer: document this code THEN code-writer: write a unit test"
+
+
+def shown(text: str) -> str:
+    """What a caller sent, so that it can stand in an error: bounded, and with nothing that cannot be stored."""
+    return _UNSTORABLE.sub("\ufffd", text[:_SHOWN])
 
 
 def _storable(text: str) -> str:
@@ -69,12 +77,28 @@ class Tool(Request):
 
 
 def bounded_json(name: str, value: Any, most: int) -> None:
-    """Raises ValueError for what is larger than `most` characters, or cannot be stored."""
-    text = json.dumps(value)
-    if len(text) > most:
+    """Raises ValueError for what is larger than `most` characters, is nested too deep, or cannot be stored."""
+    _check_parts(name, value)
+    if len(json.dumps(value, ensure_ascii=False)) > most:
         raise ValueError(f"{name} must not be described in more than {most} characters")
-    if "\\u0000" in text or re.search(r"\\ud[89a-f]", text):
-        raise ValueError(f"{name} must not hold characters that cannot be stored")
+
+
+def _check_parts(name: str, value: Any) -> None:
+    """Without recursion: that is what a value may be too deep for."""
+    waiting = [(value, 1)]
+    while waiting:
+        part, level = waiting.pop()
+        if level > _DEEPEST:
+            raise ValueError(f"{name} must not be nested more than {_DEEPEST} levels deep")
+        match part:
+            case str():
+                _storable(part)
+            case float() if not math.isfinite(part):
+                raise ValueError(f"{name} must not hold a number that is too large")
+            case dict():
+                waiting += [(one, level + 1) for pair in part.items() for one in pair]
+            case list():
+                waiting += [(one, level + 1) for one in part]
 
 
 def bounded_tools(tools: list[Tool]) -> list[Tool]:

@@ -221,6 +221,15 @@ def test_an_answer_from_the_cache_says_so_and_counts_as_no_call(api: Any) -> Non
     assert api.client.get("/v1/usage").json()["total"]["calls"] == 0
 
 
+def test_tools_that_cannot_be_stored_are_refused_and_leave_nothing(api: Any) -> None:
+    for value in ('{"a":' * 300 + "1" + "}" * 300, '{"a": 1e999}'):
+        tools = f'[{{"function": {{"name": "look", "parameters": {value}}}}}]'
+        body = f'{{"workflow": "chat: hi", "options": {{"tools": {tools}}}}}'
+        answer = api.client.post("/v1/runs", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "options.tools")
+    assert api.client.get("/v1/runs").json()["data"] == []
+
+
 @pytest.mark.parametrize("path", ["", "/decisions", "/events"])
 @pytest.mark.parametrize("run", ["0199c2f4-6f0e-7c3a-9d0b-2f6f1f1f7a10", "nonsense"])
 def test_a_run_that_does_not_exist_is_not_found(api: Any, run: str, path: str) -> None:

@@ -124,7 +124,7 @@ def test_tools_that_are_not_to_be_called_are_not_offered(desk: Desk) -> None:
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "schema"),
-        ({"response_format": FORM | {"json_schema": {"name": "a", "schema": {"x": "\0"}}}}, "stored"),
+        ({"response_format": FORM | {"json_schema": {"name": "a", "schema": {"x": "\0"}}}}, "U+0000"),
         ({"response_format": FORM | {"json_schema": {"name": "a", "schema": {"x": "y" * 70_000}}}}, "65536"),
         ({"model": "claude/claude", "seed": 7}, "claude/claude: takes no seed: its dialect has no word for it"),
         ({"n": 2}, "n cannot be honoured"),
@@ -174,6 +174,54 @@ def test_a_bad_line_keeps_its_name_if_that_can_be_stored(desk: Desk) -> None:
     assert read(desk, RUNS, Line(1, b'{"custom_id": "a"}')).name == "a"
     for name in ("a\\u0000", "\\ud800", "x" * 600):
         assert read(desk, RUNS, Line(1, f'{{"custom_id": "{name}"}}'.encode())).name is None
+
+
+@pytest.mark.parametrize("text", ["\U0001f98a", "\\u0000", "\\ud800", "é"])
+def test_what_is_described_may_hold_every_character_that_can_be_stored(desk: Desk, text: str) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"description": text}}}
+    assert run(desk, model="small", messages=HELLO, tools=[tool]).options["tools"] == [tool]
+
+
+@pytest.mark.parametrize("url", [COMPLETIONS, RUNS])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ('{"a": 1e999}', "too large"),
+        ('{"a": -1e999}', "too large"),
+        ('{"a": "\\u0000"}', "U+0000"),
+        ('{"\\ud800": 1}', "U+D800"),
+        ('{"a":' * 120 + "1" + "}" * 120, "nested"),
+        ('{"a":' * 300 + "1" + "}" * 300, "nested"),
+        ("[" * 900 + "]" * 900, "tools"),
+        ('{"a":' * 900 + "1" + "}" * 900, "nested"),
+    ],
+)
+def test_what_is_described_and_cannot_be_stored_refuses_its_line_alone(
+    desk: Desk, url: str, value: str, reason: str
+) -> None:
+    tools = f'[{{"type": "function", "function": {{"name": "look", "parameters": {value}}}}}]'
+    wanted = {
+        COMPLETIONS: f'{{"model": "small", "messages": [{{"role": "user", "content": "hi"}}], "tools": {tools}}}',
+        RUNS: f'{{"workflow": "chat: hi", "options": {{"tools": {tools}}}}}',
+    }
+    body = f'{{"custom_id": "a", "method": "POST", "url": "{url}", "body": {wanted[url]}}}'
+    made = read(desk, url, Line(1, body.encode()))
+    assert not isinstance(made.run, NewRun)
+    assert reason in made.run["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"workflow": "chat: hi", "options": {"metadata": {"\0": "x"}}},
+        {"workflow": "chat: hi", "options": {"metadata": {"k" * 100_000: "x"}}},
+    ],
+)
+def test_an_error_holds_nothing_of_its_line_that_cannot_be_stored(desk: Desk, body: dict[str, Any]) -> None:
+    told = json.dumps(read(desk, RUNS, line(RUNS, **body)).run)
+    assert "options.metadata" in told
+    assert "\\u0000" not in told
+    assert len(told) < 2_000
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"NaN", b'{"a": NaN}', b"\xff", b"[" * 100_000, b'"a"'])
