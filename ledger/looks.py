@@ -83,7 +83,7 @@ def look(ledger: Ledger, run: uuid.UUID, idx: int, *, patience: float = PATIENCE
     )
 
 
-def outputs(ledger: Ledger, run: uuid.UUID, steps: Sequence[int]) -> dict[int, str]:
+def outputs(ledger: Ledger, run: uuid.UUID, steps: Sequence[int], *, patience: float = PATIENCE) -> dict[int, str]:
     """What the given steps wrote; absent where a step wrote nothing."""
-    rows = ledger.run("steps.outputs", patience=PATIENCE, run=run, steps=list(steps))
+    rows = ledger.run("steps.outputs", patience=patience, run=run, steps=list(steps))
     return {row.idx: row.output for row in rows if row.output is not None}

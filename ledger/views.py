@@ -12,6 +12,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Double, cast, func, select, tuple_
 
 from goblin.errors import NotFound
+from ledger import looks
 from ledger.models import Attempt, Entry, Run, Step
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
@@ -169,9 +170,14 @@ def output_length(ledger: Ledger, run_id: uuid.UUID, idx: int) -> int | None:
 
 def output(ledger: Ledger, run_id: uuid.UUID) -> str:
     """What a run that has ended produced: the texts behind what is carried at its end, in text order."""
-    ((plan,),) = ledger.read(select(Run.plan).where(Run.id == run_id))
+    ((value, options),) = ledger.read(select(Run.plan, Run.options).where(Run.id == run_id))
     rows = ledger.read(select(Step.idx, Step.status).where(Step.run_id == run_id))
-    ends = produced(Plan.from_value(plan), {row.idx: Settled(Outcome(row.status)) for row in rows})
+    plan = Plan.from_value(value)
+    written: Mapping[int, str] = {}
+    if plan.needs_outputs and any(row.status == StepStatus.CANCELLED for row in rows):
+        written = looks.outputs(ledger, run_id, [row.idx for row in rows], patience=0)
+    settled = {row.idx: Settled(Outcome(row.status), written.get(row.idx, "")) for row in rows}
+    ends = produced(plan, settled, options.get("fail_fast", True))
     texts = ledger.read(select(Step.output).where(Step.run_id == run_id, Step.idx.in_(ends)).order_by(Step.idx))
     return "\n\n".join(text for (text,) in texts if text)
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from goblin.money import to_usd
-from ledger import runs
+from ledger import looks, runs
 from ledger.attempts import Ended
 from ledger.looks import Look
 from ledger.runs import Standing
@@ -31,7 +31,11 @@ def conclude_run(
 
     `patience` (seconds) is for how long an outage of Postgres is waited out before Unavailable is raised.
     """
-    status = _outcome(runs.standing(ledger, run, patience=patience), plan, fail_fast)
+    standing = runs.standing(ledger, run, patience=patience)
+    texts: Mapping[int, str] = {}
+    if plan.needs_outputs and StepStatus.CANCELLED in standing.steps.values():
+        texts = looks.outputs(ledger, run, list(standing.steps), patience=patience)
+    status = _outcome(standing, plan, fail_fast, texts)
     cost = runs.finish(ledger, run, status, patience=patience)
     if cost is None:
         return
@@ -39,12 +43,14 @@ def conclude_run(
 
 
 def foreseen(look: Look, plan: Plan, idx: int, status: StepStatus) -> RunStatus | None:
-    """What the run becomes when this step ends so and was the last one; None when others were open at the look, or when
-    the run may have been cancelled since."""
+    """What the run becomes when this step ends so and was the last one; None when others were open at the look, when
+    the run may have been cancelled since, or when it takes texts to know what a cancelled step counts for."""
     if not status.is_final or status is StepStatus.CANCELLED or len(look.settled) < len(plan.steps) - 1:
         return None
     steps = {one.idx: one.status for one in look.settled} | {idx: status}
-    return _outcome(Standing(steps, look.is_cancelled), plan, look.options.get("fail_fast", True))
+    if plan.needs_outputs and StepStatus.CANCELLED in steps.values():
+        return None
+    return _outcome(Standing(steps, look.is_cancelled), plan, look.options.get("fail_fast", True), {})
 
 
 def last_word(run: uuid.UUID, ended: Ended) -> tuple[str, Mapping[str, Any]]:
@@ -54,14 +60,15 @@ def last_word(run: uuid.UUID, ended: Ended) -> tuple[str, Mapping[str, Any]]:
     return "run.finished", said
 
 
-def _outcome(standing: Standing, plan: Plan, fail_fast: bool) -> RunStatus:
-    """A single step that was cancelled counts as failed; if nothing else ended the run, it was cancelled."""
+def _outcome(standing: Standing, plan: Plan, fail_fast: bool, texts: Mapping[int, str]) -> RunStatus:
+    """A single step that was cancelled counts as failed; if nothing else ended the run, it was cancelled. `texts` are
+    the outputs, where the plan needs them to tell whether that step would have run."""
     steps = standing.steps
     if standing.is_cancelled and StepStatus.CANCELLED in steps.values():
         return RunStatus.CANCELLED
-    settled = {idx: Settled(Outcome(status)) for idx, status in steps.items()}
+    settled = {idx: Settled(Outcome(status), texts.get(idx, "")) for idx, status in steps.items()}
     if conclude(plan, settled, fail_fast) is Outcome.SUCCEEDED:
         return RunStatus.SUCCEEDED
-    behind = {steps[idx] for idx in produced(plan, settled)}
+    behind = {steps[idx] for idx in produced(plan, settled, fail_fast)}
     is_cancelled = StepStatus.CANCELLED in behind and StepStatus.FAILED not in behind
     return RunStatus.CANCELLED if is_cancelled else RunStatus.FAILED

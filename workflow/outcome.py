@@ -2,7 +2,8 @@
 
 Nothing is replayed: a stage's outcome is read from what its steps became, so only the stages just before a step, and
 before each group around it, are looked at. A stage fails if a branch failed, else succeeds if one succeeded, else it
-is skipped; what is *carried* is the outcome of the last stage that was not skipped. A cancelled step counts as failed.
+is skipped; what is *carried* is the outcome of the last stage that was not skipped. A cancelled step counts as failed,
+but for one that was cancelled before its turn and would have been passed over: its stage is skipped all the same.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a step became. `output` is only looked at when the plan `needs_outputs`."""
+    """What a step became. `output` is only looked at when the plan `needs_outputs`: by `decide`, and by the others where
+    a step was cancelled."""
 
     outcome: Outcome
     output: str = ""
@@ -63,6 +65,37 @@ def decide(plan: Plan, idx: int, settled: Mapping[int, Settled], fail_fast: bool
 
     With `fail_fast` false, a plain THEN runs whatever came before. Raises PlanError for a step that does not exist.
     """
+    return _decide(plan, idx, _counting(plan, settled, fail_fast), fail_fast)
+
+
+def conclude(plan: Plan, settled: Mapping[int, Settled], fail_fast: bool = True) -> Outcome:
+    """The run's outcome: what is carried at its end. Raises PlanError while a step that counts has not settled."""
+    carried = _carried(plan.root.stages, _counting(plan, settled, fail_fast))
+    if carried is None:
+        raise PlanError("the run has not ended: not all of its steps have settled")
+    return carried.outcome
+
+
+def produced(plan: Plan, settled: Mapping[int, Settled], fail_fast: bool = True) -> tuple[int, ...]:
+    """The steps whose outputs are the output of a run that has ended: those behind what is carried at its end."""
+    carried = _carried(plan.root.stages, _counting(plan, settled, fail_fast))
+    return carried.steps if carried else ()
+
+
+def _counting(plan: Plan, settled: Mapping[int, Settled], fail_fast: bool) -> Mapping[int, Settled]:
+    """What the steps became, as it counts: a step may be cancelled before anybody knows whether it is to run. One that
+    is passed over counts as skipped, and as long as that is not known it has not settled."""
+    known = dict(settled)
+    for idx in sorted(idx for idx, one in settled.items() if one.outcome is Outcome.CANCELLED):
+        match _decide(plan, idx, known, fail_fast):  # looks at steps before it in the text alone
+            case Skip():
+                known[idx] = Settled(Outcome.SKIPPED)
+            case NotYet():
+                del known[idx]
+    return known
+
+
+def _decide(plan: Plan, idx: int, settled: Mapping[int, Settled], fail_fast: bool) -> Decision:
     context: tuple[int, ...] = ()
     for place in plan.place(idx).path:
         if place.index == 0:
@@ -74,23 +107,6 @@ def decide(plan: Plan, idx: int, settled: Mapping[int, Settled], fail_fast: bool
             return Skip()
         context = carried.steps or context
     return Run(context)
-
-
-def conclude(plan: Plan, settled: Mapping[int, Settled], fail_fast: bool = True) -> Outcome:  # noqa: ARG001
-    """The run's outcome: what is carried at its end. Raises PlanError while a step that counts has not settled.
-
-    `fail_fast` is taken so that both questions are asked alike; it has had its effect on which steps were skipped.
-    """
-    carried = _carried(plan.root.stages, settled)
-    if carried is None:
-        raise PlanError("the run has not ended: not all of its steps have settled")
-    return carried.outcome
-
-
-def produced(plan: Plan, settled: Mapping[int, Settled]) -> tuple[int, ...]:
-    """The steps whose outputs are the output of a run that has ended: those behind what is carried at its end."""
-    carried = _carried(plan.root.stages, settled)
-    return carried.steps if carried else ()
 
 
 def _carried(stages: tuple[Stage, ...], settled: Mapping[int, Settled]) -> _Carried | None:

@@ -43,7 +43,7 @@ def interpret(plan: Plan, answer: Answer, fail_fast: bool = True, cancelled: Col
 
 @dataclass
 class Interpreter:
-    """What is not due, as a condition does not hold, is passed over; a step that was cancelled counts all the same."""
+    """What is not due, as a condition does not hold, is passed over, also a step that was cancelled before."""
 
     answer: Answer
     fail_fast: bool
@@ -75,7 +75,7 @@ class Interpreter:
         else:
             return SKIPPED
         self.answers[branch.idx] = settled
-        if settled.outcome == Outcome.SKIPPED:
+        if settled.outcome == Outcome.SKIPPED or not is_due:
             return SKIPPED
         if settled.outcome == Outcome.CANCELLED:
             return Result(Outcome.FAILED, (branch.idx,))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from goblin import kv
 from goblin.settings import LimitSettings
-from ledger import attempts, looks, runs
+from ledger import attempts, looks, runs, views
 from ledger.attempts import Closed
 from ledger.session import Ledger
 from ledger.states import StepStatus
@@ -110,6 +110,24 @@ def test_a_run_of_which_a_step_was_cancelled_is_cancelled(ledger: Ledger, feed: 
     run = ended(ledger, workflow, [StepStatus.SUCCEEDED, StepStatus.CANCELLED])
     conclude_run(ledger, feed, run, plan_of(workflow), fail_fast=True)
     assert run_row(ledger, run).status == "cancelled"
+
+
+@pytest.mark.parametrize(("needle", "status"), [("nowhere", "succeeded"), ("", "cancelled")])
+def test_a_step_that_was_cancelled_before_its_turn_counts_only_if_that_would_have_come(
+    ledger: Ledger, feed: Feed, needle: str, status: str
+) -> None:
+    workflow = f'chat: a THEN IF_CONTAINS("{needle or SUCCESS.output}") chat: b'
+    run = accept(ledger, workflow)
+    assert runs.cancel_step(ledger, run, 1, {"type": "cancelled", "message": "it was cancelled"}) is not None
+    made = claim(run, 0, epoch=2)
+    attempts.open_attempt(ledger, made)
+    look = looks.look(ledger, run, 0)
+    assert look is not None
+    assert foreseen(look, plan_of(workflow), 0, StepStatus.SUCCEEDED) is None
+    attempts.settle(ledger, made.attempt, SUCCESS, goblin="chat", key_id=None)
+    conclude_run(ledger, feed, run, plan_of(workflow), fail_fast=True)
+    assert run_row(ledger, run).status == status
+    assert views.output(ledger, run) == ("" if status == "cancelled" else SUCCESS.output)
 
 
 def test_a_run_that_had_succeeded_when_it_was_cancelled_has_succeeded(ledger: Ledger, feed: Feed) -> None:

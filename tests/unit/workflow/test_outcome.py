@@ -149,6 +149,36 @@ def test_a_step_waits_for_all_of_the_stage_before_it() -> None:
     assert decide(plan, 2, settled_by("+")) == NotYet()
 
 
+@pytest.mark.parametrize(
+    ("text", "marks", "outcome", "behind"),
+    [
+        ("a THEN IF_FAILURE b", "+x", "succeeded", (0,)),
+        ("a THEN IF_FAILURE b THEN c", "+x+", "succeeded", (2,)),
+        ("a THEN IF_SUCCESS b ELSE c", "++x", "succeeded", (1,)),
+        ("a THEN IF_SUCCESS b ELSE c", "-x+", "succeeded", (2,)),
+        ('a THEN IF_CONTAINS("other") b', "+x", "succeeded", (0,)),
+        ('a THEN IF_CONTAINS("word") b', "+x", "failed", (1,)),
+        ("a THEN IF_FAILURE (b AND c)", "+x.", "succeeded", (0,)),
+        ("a THEN b THEN IF_FAILURE c", "-x+", "succeeded", (2,)),
+        ("a THEN b", "+x", "failed", (1,)),
+        ("a THEN b", "-x", "failed", (0,)),
+    ],
+)
+def test_a_step_that_was_cancelled_counts_only_where_it_would_have_run(
+    text: str, marks: str, outcome: str, behind: tuple[int, ...]
+) -> None:
+    plan, settled = plan_of(text), settled_by(marks)
+    settled[0] = Settled(settled[0].outcome, "a word")
+    assert (conclude(plan, settled), produced(plan, settled)) == (outcome, behind)
+
+
+def test_what_follows_a_cancelled_step_is_not_decided_before_it_is_known_whether_that_one_would_have_run() -> None:
+    plan = plan_of("a THEN IF_FAILURE b THEN c")
+    assert decide(plan, 2, settled_by(" x")) == NotYet()
+    assert decide(plan, 2, settled_by("+x")) == Run((0,))
+    assert decide(plan, 2, settled_by("-x")) == Skip()
+
+
 def test_a_group_that_will_not_run_is_skipped_at_once_as_a_whole() -> None:
     plan = plan_of("a THEN IF_FAILURE (b THEN c THEN (d AND e THEN f))")
     assert all(decide(plan, idx, settled_by("+")) == Skip() for idx in range(1, 6))
@@ -184,7 +214,7 @@ def test_any_order_of_events_ends_as_the_reference_interpreter_says(
     settled, decided = drive(plan, answers, order, fail_fast)
     assert settled == story.steps
     assert conclude(plan, settled, fail_fast) == story.outcome
-    assert produced(plan, settled) == story.behind
+    assert produced(plan, settled, fail_fast) == story.behind
     assert {idx: run.context for idx, run in decided.items() if isinstance(run, Run)} == contexts
     # A message that comes again, after everything, is decided as it was.
     assert {step.idx: decide(plan, step.idx, settled, fail_fast) for step in plan.steps} == decided
@@ -201,7 +231,7 @@ def test_steps_that_are_cancelled_at_any_moment_count_as_the_reference_interpret
     cancelled = {idx for idx, one in settled.items() if one.outcome is Outcome.CANCELLED}
     story = interpret(plan, lambda step, _: answers[step.idx], fail_fast, cancelled)
     assert settled == story.steps
-    assert (conclude(plan, settled, fail_fast), produced(plan, settled)) == (story.outcome, story.behind)
+    assert (conclude(plan, settled, fail_fast), produced(plan, settled, fail_fast)) == (story.outcome, story.behind)
 
 
 @settings(deadline=None, max_examples=200)
