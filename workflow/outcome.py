@@ -22,8 +22,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a step became. `output` is only looked at when the plan `needs_outputs`: by `decide`, and by the others where
-    a step was cancelled."""
+    """What a step became. `output` is only looked at when the plan `needs_outputs`: by `decide`, and by the others if a
+    step was cancelled."""
 
     outcome: Outcome
     output: str = ""
