@@ -157,7 +157,7 @@ class Caller:
                 response = slot.send(request, provider, control)
             if response is None:
                 raise Unreachable(f"{provider.name} closed the connection without an answer")
-            control.hear(limit.read(response.headers, datetime.now(UTC)))
+            control.hear(limit.read(response.headers, datetime.now(UTC)), is_error=not response.is_success)
             try:
                 yield response
             finally:

@@ -6,7 +6,7 @@ import threading
 import time
 
 from goblin.errors import GoblinError
-from providers.errors import BrokenStream, Phase, TimedOut, Unreachable
+from providers.errors import DECLINED, Phase, TimedOut, Unreachable
 from providers.limit import Limits
 from providers.provider import Deadlines
 
@@ -33,6 +33,8 @@ class Control:
         "_end",
         "_entered_at",
         "_error",
+        "_has_delivered",
+        "_is_answered",
         "_limit",
         "_lock",
         "_name",
@@ -54,6 +56,7 @@ class Control:
         self._name = ""
         self._started = self._total_at = 0.0
         self._asked_at: float | None = None
+        self._is_answered = self._has_delivered = False
         self._limit: float | None = None
         self._end: tuple[float, GoblinError] | None = None
         self._entered_at = 0.0
@@ -103,8 +106,12 @@ class Control:
         return self._error
 
     def may_be_billed(self, end: GoblinError | None) -> bool:
-        """Whether a vendor that was asked and cut off, by us or by the network, may send a bill for the question."""
-        return self.is_asked and (self._error is not None or isinstance(end, BrokenStream | Unreachable))
+        """Whether a vendor may send a bill for a question that ended so: it was cut off, by us or by the network; or it
+        had begun to answer, and did not decline in words; or it had answered the first of several requests.
+        """
+        if self._error is not None or isinstance(end, Unreachable | TimedOut):
+            return self.is_asked
+        return self._has_delivered or (self._is_answered and not isinstance(end, DECLINED))
 
     def check(self) -> None:
         """Raises what the call was cut with, or TimedOut when a limit has passed."""
@@ -120,6 +127,7 @@ class Control:
         self._started = time.monotonic()
         self._total_at = self._started + deadlines.total
         self._asked_at = self.ttft_s = None
+        self._is_answered = self._has_delivered = False
         self.enter("first_token")
         self.check()
 
@@ -132,8 +140,9 @@ class Control:
         self._entered_at = time.monotonic()
         self._limit = min(self._entered_at + seconds, self._total_at)
 
-    def hear(self, limits: Limits | None) -> None:
+    def hear(self, limits: Limits | None, *, is_error: bool) -> None:
         """An answer has begun."""
+        self._is_answered = not is_error
         if limits is not None:
             self.limits, self.limits_at = limits, time.monotonic()
 
@@ -143,6 +152,8 @@ class Control:
 
     def asked(self) -> None:
         """A request was sent. Of several, the first counts for the limit of the first token."""
+        self._has_delivered |= self._is_answered  # nobody is asked for more before an answer has ended well
+        self._is_answered = False
         if self.ttft_s is not None:
             self.enter("stall")
             return

@@ -139,6 +139,10 @@ class ContextTooLong(Rejected):
     other_candidate = Retry.LARGER
 
 
+# By which a vendor says that it has not done what was asked.
+DECLINED = (Throttled, QuotaSpent, BadCredentials, UnknownModel, ToolsRefused, PrefillRefused, Rejected)
+
+
 class DeadlinePassed(GoblinError):
     """The caller's time is over, whatever a provider may still say; nobody is at fault."""
 

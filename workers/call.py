@@ -261,8 +261,8 @@ class Call:
 
     def _ending(self, error: GoblinError | None) -> Ending:
         spoken = self._spoken
-        reached = spoken.has_streamed or spoken.reported is not None or self._control.may_be_billed(error)
-        charge = spoken.charge() if reached or error is None else None
+        has_come = spoken.has_streamed or spoken.reported is not None or spoken.finish is not None
+        charge = spoken.charge() if has_come or self._control.may_be_billed(error) else None
         common: dict[str, Any] = {
             "charge": charge,
             "ttft_ms": None if self._ttft is None else round(self._ttft * 1000),

@@ -29,6 +29,8 @@ SIMS = (
     Sim("ill", (f"{WHOLE}+fail=503",)),
     Sim("resetting", (f"{WHOLE}+reset",)),
     Sim("mute", (f"{WHOLE}+cut=0",)),
+    Sim("breaking", (f"{WHOLE}+midfail=0",)),
+    Sim("gibbering", (f"{WHOLE}+malformed=0",)),
     Sim("silent", (f"{WHOLE}+silent",), options=HASTY),
     Sim("slow", (f"{WHOLE}+ttft=20",)),
     Sim("cut", (f"{WHOLE}+cut=40",)),
@@ -51,6 +53,8 @@ RUNS = {
     "503, another there": ("ill", "good"),
     "reset": ("resetting", "good"),
     "cut before a word": ("mute", "good"),
+    "failed before a word": ("breaking", "good"),
+    "malformed before a word": ("gibbering", "good"),
     "no answer": ("silent", "good"),
     "no answer, alone": ("silent",),
     "late first token": ("slow", "good"),
@@ -162,6 +166,8 @@ def test_one_that_always_fails_is_asked_twice_and_the_step_fails_with_the_reason
         ("503, another there", "ill", "overloaded", (503, "error"), False),
         ("reset", "resetting", "unreachable", (0, "error"), True),  # the question had been sent
         ("cut before a word", "mute", "broken_stream", (200, "cut"), True),
+        ("failed before a word", "breaking", "server_error", (200, "error"), True),
+        ("malformed before a word", "gibbering", "malformed", (200, "cut"), True),
     ],
 )
 def test_one_that_always_fails_is_left_for_another_after_two_calls(
@@ -173,6 +179,8 @@ def test_one_that_always_fails_is_left_for_another_after_two_calls(
     assert one.charges == [(favourite, False)] * 2 * may_be_billed + [("good", True)]
     assert 2 <= len(outcomes(place, favourite)) <= 4  # a kept connection that ends at once was perhaps dead before
     assert set(outcomes(place, favourite)) == {seen}
+    entered = sum(entry.amount_nanousd for entry in one.entries if entry.provider == favourite)
+    assert sum(call["nanousd"] for call in calls(place, favourite)) <= entered
 
 
 def test_a_route_that_never_answers_is_asked_once(place: World, ran: dict[str, Ran]) -> None:
