@@ -71,6 +71,7 @@ class Rebuild:
             client.set(f"{self.scripts.root(generation)}loading", 1)
             now_ms = _now_ms(client)
         with holds.renew(self.ledger, generation, now_ms=now_ms, span_ms=SPAN_MS) as truth:
+            left = self._counters_but(generation)
             for value in loads(truth, generation, now_ms):
                 self.scripts.run("load", value)
             news = self._tell_breakers(truth)
@@ -81,7 +82,7 @@ class Rebuild:
         if self.scripts.run("use", {"generation": generation, "server": server}) == ["lost"]:
             raise Unavailable("Redis lost its data while the counters were loaded", retry_after=1)
         _log.warning("admission.rebuilt", generation=generation, holds=len(truth.holds))
-        self._sweep(generation)
+        self._forget(left)
         return generation
 
     def reconcile(self) -> tuple[int, int]:
@@ -120,13 +121,19 @@ class Rebuild:
             is_same = server == server_of(client)
         return not is_same or generation is None or generation != holds.current(self.ledger)
 
-    def _sweep(self, generation: str) -> None:
-        """Remove the counters of older generations."""
-        client, current = self.scripts.client, self.scripts.root(generation)
+    def _counters_but(self, generation: str) -> list[str]:
+        """The keys of older generations. Asked while no later one can be loaded: a scheduler that slept after its own
+        was taken into use must not forget what another one has counted since.
+        """
+        client, own = self.scripts.client, self.scripts.root(generation)
         with outages():
             found = client.scan_iter(match=self.scripts.root("*") + "*", count=CHUNK)
-            for keys in _chunks([str(key) for key in found if not str(key).startswith(current)]):
-                client.unlink(*keys)
+            return [str(key) for key in found if not str(key).startswith(own)]
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        with outages():
+            for some in _chunks(keys):
+                self.scripts.client.unlink(*some)
 
 
 def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]]:

@@ -151,6 +151,34 @@ def test_counters_that_were_lost_while_they_were_loaded_are_not_used(
     assert getattr(rebuild.go(), "is_rebuilt", False)
 
 
+def test_a_scheduler_that_sleeps_over_its_rebuild_forgets_nothing_that_was_counted_since(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis, key: uuid.UUID
+) -> None:
+    class Overtaken(Scripts):
+        """A scheduler whose counters are in use, and lost, and counted anew by another one before its next command."""
+
+        def run(self, verb: str, *values: Mapping[str, Any]) -> list[Any]:
+            answer = super().run(verb, *values)
+            if verb == "use":
+                client.flushdb()
+                rebuild.rebuild()
+            return answer
+
+    run = runs.submit(ledger, request(key_id=key)).id
+    admitted = ask(gate, *above(run, key))
+    attempts.open_attempt(ledger, claim_of(admitted, run))
+    settle(ledger, admitted, 60, key)
+    Rebuild(ledger, Overtaken(client)).rebuild()
+    assert set(counted(gate, run).values()) == {(60, 0)}
+
+
+def test_counters_of_older_generations_are_forgotten(gate: Admission, rebuild: Rebuild, client: redis.Redis) -> None:
+    ask(gate, budget.everything("day", LARGE))
+    older = gate.scripts.root(str(gate.generation()))
+    rebuild.rebuild()
+    assert client.keys(f"{older}*") == []
+
+
 def test_calls_of_the_last_minute_still_count_after_a_rebuild(
     ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis
 ) -> None:
