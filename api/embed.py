@@ -129,7 +129,7 @@ class _Errand:
             lease=candidate.provider.deadlines.total + _MARGIN_S,
             hold=admitted.place.hold,
             floor=admitted.place.hold,
-            decision={**route.as_value(), "price": asdict(candidate.price)},
+            decision={**route.as_value(), "price": asdict(candidate.price), "key": admitted.place.key},
             tokens=admitted.place.tokens,
             generation=admitted.generation,
             admitted_at=admitted.admitted_at,

@@ -47,8 +47,8 @@ def decisions(run_id: UUID, found: Iterable[Decision]) -> RunDecisions:
 
 
 def _decision(one: Decision) -> DecisionOut:
-    """What was kept, its candidates with the terms that follow from it."""
-    shown, again = dict(one.decision), replay(one.decision)
+    """What was kept, its candidates with the terms that follow from it; with which key is nobody's business."""
+    shown, again = {name: part for name, part in one.decision.items() if name != "key"}, replay(one.decision)
     is_reproduced = None
     if again is not None:
         ranked = {(it.candidate.provider.id, it.candidate.model.id): it for it in again.ranked}

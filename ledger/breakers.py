@@ -23,13 +23,15 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A call that ended `age_ms` ago: `at_ms` is when it was admitted (Unix ms), `error` None when it succeeded."""
+    """A call that ended `age_ms` ago: `at_ms` is when it was admitted (Unix ms), `error` None when it succeeded, `key`
+    the fingerprint of the provider's key that it was admitted with, "" for none."""
 
     provider: str
     model: str
     at_ms: int
     age_ms: int
     error: Mapping[str, Any] | None
+    key: str
 
 
 def keep(ledger: Ledger, states: Mapping[str, State]) -> None:
@@ -51,4 +53,4 @@ def ends(transaction: Transaction, *, since_ms: int, recent: uuid.UUID) -> tuple
     """The newest ends of every candidate, oldest first, of calls admitted since a moment (Unix ms) under ids from
     `recent` on."""
     rows = transaction.run("breakers.ends", since_ms=since_ms, recent=recent, each=NEWEST)
-    return tuple(End(row.provider, row.model, row.at_ms, row.age_ms, row.error) for row in rows)
+    return tuple(End(row.provider, row.model, row.at_ms, row.age_ms, row.error, row.key) for row in rows)

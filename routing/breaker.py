@@ -182,12 +182,21 @@ def contact(values: Sequence[str | None], now_ms: int, key: str) -> Contact:
 
 
 def as_ask(
-    attempt: str, provider: str, candidate: str | None, outcome: Seen, knobs: Knobs, span_ms: int, key: str = ""
+    attempt: str,
+    provider: str,
+    candidate: str | None,
+    outcome: Seen,
+    knobs: Knobs,
+    span_ms: int,
+    key: str = "",
+    *,
+    is_again: bool = False,
 ) -> dict[str, Any]:
     """The value that the verb `judge` takes. `span_ms` is how long a window counts, `key` the fingerprint of the one
-    that was used."""
+    that was used. `is_again`: a call that is told once more, from the ledger."""
     return {
         "attempt": attempt,
+        **({"again": True} if is_again else {}),
         "provider": provider,
         "key": key,
         **({} if candidate is None else {"candidate": candidate}),

@@ -42,5 +42,6 @@ def lessons(ends: Iterable[End], kept: Mapping[str, str], knobs: Knobs) -> list[
         outcome = seen_before(end.error, end.age_ms)
         is_news = end.at_ms >= max(since.get(end.provider, 0), since.get(candidate, 0))
         if is_news and outcome.verdict is not Verdict.NONE:
-            found.append(("judge", as_ask("", end.provider, candidate, outcome, knobs, SPAN_MS)))
+            ask = as_ask("", end.provider, candidate, outcome, knobs, SPAN_MS, end.key, is_again=True)
+            found.append(("judge", ask))
     return found

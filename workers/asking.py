@@ -107,7 +107,9 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
         lease=runtime.leases.duration if is_ours else DISPATCH_LEASE,
         hold=admitted.place.hold,
         floor=Spoken(candidate.price, work.asked_tokens).cost,
-        decision=_decision(runtime, route, short=_short(given.passed), price=asdict(candidate.price)),
+        decision=_decision(
+            runtime, route, short=_short(given.passed), price=asdict(candidate.price), key=admitted.place.key
+        ),
         tokens=admitted.place.tokens,
         generation=admitted.generation,
         admitted_at=admitted.admitted_at,

@@ -1,7 +1,8 @@
 -- What the end of a call tells the breakers of its provider and its candidate.
 -- KEYS[1] prefix
 -- ARGV[1] JSON: attempt ("" = a call that was not admitted, such as a check); provider; candidate (absent: none);
---   key (fingerprint of the provider's key that was used, "" = none, or not known); verdict: good | bad (a failure in the
+--   key (fingerprint of the provider's key that was used, "" = none); again (absent: false; a call whose end the ledger
+--   tells once more, so no check); verdict: good | bad (a failure in the
 --   rate) | cool (leave the candidate alone for rest_ms) | open (open the whole key for rest_ms, because of lock) | none
 --   (says nothing); rest_ms; lock; cool_ms (leave the candidate alone for so long, beside a verdict other than cool;
 --   0 = no wish); reason; threshold (failure rate, 0..1) and samples that open;
@@ -47,7 +48,7 @@ local function trip(name, breaker, verdict)
   local rest = is_of_key and ask.rest_ms or math.min(ask.rest_base_ms * 2 ^ streak, ask.rest_max_ms)
   redis.call("HDEL", breaker.key, unpack(OF_A_STATE))
   if is_of_key then redis.call("HSET", breaker.key, "lock", ask.lock, "key", ask.key) end
-  if is_of_key and ask.attempt == "" then redis.call("HSET", breaker.key, "unlisted", 1) end
+  if is_of_key and ask.attempt == "" and not ask.again then redis.call("HSET", breaker.key, "unlisted", 1) end
   redis.call("HSET", breaker.key, "state", "open", "until", now + rest, "streak", streak + 1,
     "generation", breaker.generation + 1)
   note(breaker, name, "opened", now + rest)
@@ -103,7 +104,7 @@ local function check_locked(name, breaker, verdict)
   local is_other = ask.key ~= breaker.locked_key
   if verdict == "open" and is_other then
     trip(name, breaker, verdict)
-  elseif verdict == "open" then
+  elseif verdict == "open" and not ask.again then
     redis.call("HSET", breaker.key, "unlisted", 1)
   elseif verdict == "good" and (is_other or breaker.is_unlisted) then
     close(name, breaker)

@@ -133,6 +133,13 @@ CASES: dict[str, list[Do]] = {
         Do("judge", verdict("open", key="older"), ["near", "opened"]),
         Do("judge", verdict("good", key="new"), ["near", "closed"]),
     ],
+    "a key that the ledger says was refused, once or more, is not taken for one whose list was refused": [
+        Do("judge", verdict("open", key="old", again=True), ["near", "opened"]),
+        Do("judge", verdict("open", key="old", again=True), []),
+        Do("judge", verdict("good", key="old"), []),
+        admit(["refused", "locked", 5000, "near bad_credentials"], "a", place(key="old")),
+        admit(admitted(probe=True), "a", place(key="new")),
+    ],
     "who fails is not closed by a list before its rest is over": [
         *[Do("judge", BAD, [])] * 2,
         Do("judge", BAD, ["near", "opened", "near/small", "opened"]),

@@ -50,8 +50,8 @@ def standing(redis_url: str) -> Admission:
     return Admission(Scripts(kv.connect(redis_url), clock=CLOCK))
 
 
-def place(hold: int = 100, *, budgets: tuple[Budget, ...] = (), rate: Rate = Rate()) -> Place:  # noqa: B008
-    return Place("sim", "sim/small", hold, 10, rate, slot_ms=60_000, budgets=budgets)
+def place(hold: int = 100, *, budgets: tuple[Budget, ...] = (), rate: Rate = Rate(), key: str = "") -> Place:  # noqa: B008
+    return Place("sim", "sim/small", hold, 10, rate, slot_ms=60_000, budgets=budgets, key=key)
 
 
 def admitted_of(redis_url: str, asks: int, above: tuple[Budget, ...], own: tuple[Budget, ...]) -> int:
@@ -142,6 +142,6 @@ def claim_of(admitted: Admitted, run: uuid.UUID, idx: int = 0) -> Claim:
     place = admitted.place
     model = place.candidate.partition("/")[2]
     return Claim(
-        admitted.attempt, run, idx, 1, place.provider, model, uuid.uuid4(), 60, place.hold, 0, {},
+        admitted.attempt, run, idx, 1, place.provider, model, uuid.uuid4(), 60, place.hold, 0, {"key": place.key},
         tokens=place.tokens, generation=admitted.generation, admitted_at=admitted.admitted_at,
     )  # fmt: skip

@@ -104,7 +104,7 @@ class Breaker:
             self._close(now)
         elif verdict == "open" and is_other:
             self._trip(ask, verdict, now)
-        elif verdict == "open":
+        elif verdict == "open" and not ask.get("again"):
             self.is_unlisted = True
 
     def _close(self, now: int) -> None:
@@ -116,7 +116,7 @@ class Breaker:
         is_of_key = verdict == "open"
         rest = ask["rest_ms"] if is_of_key else int(min(ask["rest_base_ms"] * 2**self.streak, ask["rest_max_ms"]))
         self.lock, self.key = (ask["lock"], ask["key"]) if is_of_key else ("", "")
-        self.is_unlisted = is_of_key and not ask["attempt"]
+        self.is_unlisted = is_of_key and not ask["attempt"] and not ask.get("again")
         self.is_open, self.until, self.generation = True, now + rest, self.generation + 1
         self.probe, self.probe_until, self.ramp, self.let = "", 0, 0, 0
         self.start, self.row, self.rate, self.streak = None, 0, (0, 0, 0, 0), self.streak + 1

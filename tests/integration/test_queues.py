@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from goblin.clock import now_ms
 from ledger import attempts, runs
 from ledger.attempts import Ending
 from ledger.states import AttemptStatus, StepStatus
+from tests.fakes.offers import provider
 from tests.fakes.runs import assert_books_balance, claim
 from tests.processes import Processes
 from tests.world import Sim, World, world
@@ -49,6 +51,9 @@ def test_a_call_whose_message_was_lost_is_missed_once_the_queue_was_drained_past
         assert tries(place, run)[0] == ("near", "abandoned", "abandoned")
         assert set(tries(place, run)[1:]) == {("near", "succeeded", None), ("far", "succeeded", None)}
     assert place.all("select 1 from entries where amount_nanousd = 0") == []
+    kept = place.all("select distinct provider, decision ->> 'key' as key from attempts order by provider")
+    fingerprint = provider(key=SecretStr("test")).fingerprint
+    assert [(row.provider, row.key) for row in kept] == [("far", fingerprint), ("near", fingerprint)]
 
 
 def test_calls_that_lie_in_a_queue_are_not_lost_while_its_worker_starts_again(place: World) -> None:

@@ -93,6 +93,23 @@ def test_who_was_left_alone_is_left_alone_after_a_loss(
     assert "sim" in " ".join(Health(client).snapshot().resting(time.time()))
 
 
+def test_a_key_that_was_refused_just_before_a_loss_is_not_taken_for_another_one(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis
+) -> None:
+    """Nobody had told Redis, and what was written down is all that is known."""
+    answer = gate.admit(Ask(new_id(), (place(key="refused"),)))
+    assert isinstance(answer, Admitted)
+    attempts.open_attempt(ledger, claim_of(answer, accept(ledger)))
+    fail(ledger, answer, BadCredentials("no such key"))
+    client.flushdb()
+    rebuild.go()
+    refused = gate.admit(Ask(new_id(), (place(key="refused"),)))
+    assert isinstance(refused, Refused)
+    assert refused.reasons[0].reason is Reason.LOCKED
+    assert gate.observe("sim", None, seen(None), key="refused") == {}
+    assert isinstance(gate.admit(Ask(new_id(), (place(key="another"),))), Admitted)
+
+
 def test_what_is_old_news_opens_nobody_again(
     ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis
 ) -> None:

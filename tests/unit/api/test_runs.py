@@ -190,7 +190,7 @@ def test_a_decision_is_shown_with_its_terms_and_replayed(api: Any) -> None:
     settings = RoutingSettings()
     ranked = order(offers, need(), settings.weights, settings.required_bandwidth, ())
     route = Route(need(), tuple(ranked), {"dear": "no key", "far/tiny": "too small"}, {}, settings)
-    kept = {**route.as_value(), "short": {"near/small": "no slot"}}
+    kept = {**route.as_value(), "short": {"near/small": "no slot"}, "key": "of a key"}
     assert "no key" not in str(kept)
     Obstacles(api.hand.ledger).keep(kept["obstacles"], route.obstacles)
     run = api.submit()
@@ -202,7 +202,7 @@ def test_a_decision_is_shown_with_its_terms_and_replayed(api: Any) -> None:
     assert (first["reproduced"], second["reproduced"]) == (False, True)
     assert second["hold_usd"] == "0.000000900"
     assert second["decision"]["refused"] == {"dear": "no key", "far/tiny": "too small"}
-    assert "obstacles" not in second["decision"]
+    assert {"obstacles", "key"}.isdisjoint(second["decision"])
     near, far = second["decision"]["candidates"]
     assert (near["provider"], near["latency"], near["success"], near["score"]) == ("near", 0.5, 0.9, 0.68)
     assert (far["model"], far["cost"], far["bandwidth"], far["worst_case_usd"]) == ("large", 0.0, 1.0, "0.004500000")
