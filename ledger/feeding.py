@@ -69,11 +69,11 @@ def open_batches(ledger: Ledger) -> list[OpenBatch]:
 
 def feed(
     ledger: Ledger, batch: OpenBatch, page: Sequence[FedLine], double: Mapping[str, Any]
-) -> list[tuple[uuid.UUID, NewRun]]:
+) -> list[tuple[uuid.UUID, NewRun]] | None:
     """Store the next lines as runs and errors, in one statement: the new runs.
 
-    `double` is the error of a line whose name another one has. Nothing happens to a batch that is fed no more, or was
-    fed further by somebody else.
+    `double` is the error of a line whose name another one has. None, and nothing has happened, when the batch is fed no
+    more or was fed further by somebody else.
     """
     made = {line.number: new_id() for line in page if isinstance(line.run, NewRun)}
     runs = {made[line.number]: line.run for line in page if isinstance(line.run, NewRun)}
@@ -100,7 +100,7 @@ def feed(
         tasks=[step.task for _, _, step in steps],
         afters=[Jsonb(step.after) for _, _, step in steps],
     )
-    return [(row.run, runs[row.run]) for row in rows]
+    return [(row.run, runs[row.run]) for row in rows if row.run is not None] if rows else None
 
 
 def lately(ledger: Ledger, batch: OpenBatch, *, within: int, limit: int) -> list[tuple[str, str]]:
@@ -180,9 +180,9 @@ def begin_files(ledger: Ledger, batch: uuid.UUID) -> None:
     ledger.run("batches.begin_files", batch=batch, output=new_id(), errors=new_id(), names=names)
 
 
-def write(ledger: Ledger, batch: uuid.UUID, before: int, page: Sequence[Result]) -> None:
-    """Results behind those that are `written` already; nothing when somebody else was first."""
-    ledger.run(
+def write(ledger: Ledger, batch: uuid.UUID, before: int, page: Sequence[Result]) -> bool:
+    """Results behind those that are `written` already; False, and nothing is, when somebody else was first."""
+    rows = ledger.run(
         "batches.write",
         batch=batch,
         before=before,
@@ -191,6 +191,7 @@ def write(ledger: Ledger, batch: uuid.UUID, before: int, page: Sequence[Result])
         good=[one.is_good for one in page],
         bodies=[one.body for one in page],
     )
+    return bool(rows)
 
 
 def finish(ledger: Ledger, batch: uuid.UUID, *, kept_s: float) -> BatchStatus | None:

@@ -5,8 +5,10 @@ found by recovery. So a feeder that is killed anywhere neither loses a line nor 
 is called, and nothing is fed.
 """
 
+import random
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +17,13 @@ from dataclasses import dataclass, replace
 import redis
 import structlog
 
-from goblin.errors import BudgetExhausted
+from goblin.errors import BudgetExhausted, Unavailable
 from goblin.money import to_usd
 from ledger import feeding, files, marks, runs
 from ledger.feeding import OpenBatch
 from ledger.files import Line
 from ledger.runs import NewRun
-from ledger.session import Ledger
+from ledger.session import IDLE_S, Ledger
 from ledger.states import BatchStatus
 from routing.budget import of_batch
 from scheduler.collect import Collector
@@ -37,6 +39,8 @@ FIRST_EPOCH = 1
 TOGETHER = 100  # lines that are fed, published and noted together
 AT_ONCE = 8  # runs that are published side by side
 TICK = 0.1  # seconds between two looks of one turn
+VISIT = 0.5  # seconds after which a batch leaves the rest of its share to the next look
+LOOK = IDLE_S / 2  # seconds that a look may last, since the turn's transaction says nothing meanwhile
 SPENT = 10  # lines in a row that found no room in the batch's budget: the next ones would find none either
 _CUT = (BatchStatus.EXPIRED, BatchStatus.CANCELLED)  # what is under way ends with such a batch
 _log = structlog.get_logger()
@@ -64,32 +68,50 @@ class Feeder:
     def _turn(self) -> None:
         end = time.monotonic() + self.at_most
         pause = threading.Event()
-        while batches := feeding.open_batches(self.ledger):
-            self._look(batches)
+        failed: set[uuid.UUID] = set()  # left alone until the next turn
+        while batches := [one for one in feeding.open_batches(self.ledger) if one.id not in failed]:
+            failed |= self._look(batches)
             if time.monotonic() >= end:
                 return
             pause.wait(TICK)
 
-    def _look(self, batches: list[OpenBatch]) -> None:
+    def _look(self, batches: list[OpenBatch]) -> set[uuid.UUID]:
+        """In any order, so that what a look does not get to is not always the same: the batches at which it failed."""
         fed = [one for one in batches if one.status is BatchStatus.IN_PROGRESS]
         claims = [Claim(one.id, one.key_id, one.weight, one.open + one.lines - one.fed) for one in fed]
         share = shares(self.window, claims)
-        for one in batches:
-            if one.status is BatchStatus.IN_PROGRESS:
-                self._go_on(one, share[one.id])
-            elif not one.open:
-                self.collector.collect(one)
-            elif one.ends_as in _CUT:
-                halt(self.ledger, self.client, one.id)
+        end, failed = time.monotonic() + LOOK, set()
+        for one in random.sample(batches, len(batches)):
+            if not self._visit(one, share.get(one.id, 0)):
+                failed.add(one.id)
+            if time.monotonic() >= end:
+                break
+        return failed
+
+    def _visit(self, batch: OpenBatch, share: int) -> bool:
+        """False when something failed that nobody expected: no batch stands in the way of the others."""
+        try:
+            if batch.status is BatchStatus.IN_PROGRESS:
+                self._go_on(batch, share)
+            elif not batch.open:
+                self.collector.collect(batch)
+            elif batch.ends_as in _CUT:
+                halt(self.ledger, self.client, batch.id)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001
+            frames = "".join(traceback.format_tb(error.__traceback__, limit=-8))  # its text may hold what a line says
+            _log.error("batch.crashed", batch=str(batch.id), error=type(error).__name__, frames=frames)
+            return False
+        return True
 
     def _go_on(self, batch: OpenBatch, share: int) -> None:
-        if batch.is_over:
+        if batch.fed >= batch.lines and not batch.open:
+            feeding.stop(self.ledger, batch.id, BatchStatus.COMPLETED)
+        elif batch.is_over:
             self._stop(batch, BatchStatus.EXPIRED, "batch_expired", "its completion window is over")
             halt(self.ledger, self.client, batch.id)
-        elif batch.fed >= batch.lines:
-            if not batch.open:
-                feeding.stop(self.ledger, batch.id, BatchStatus.COMPLETED)
-        elif 2 * batch.open <= share:
+        elif batch.fed < batch.lines and batch.open < share and 2 * batch.open <= share:
             if self._is_spent(batch):
                 told = f"its budget of {to_usd(batch.budget or 0)} USD is spent"
                 self._stop(batch, BatchStatus.FAILED, BudgetExhausted.slug, told)
@@ -97,22 +119,28 @@ class Feeder:
                 self._fill(batch, share - batch.open)
 
     def _fill(self, batch: OpenBatch, count: int) -> None:
-        """Feed it so many lines, some at a time."""
+        """Feed it so many lines, some at a time, until somebody else has or this has lasted long enough."""
+        end = time.monotonic() + VISIT
         for already in range(0, count, TOGETHER):
             page = files.page(self.ledger, batch.file_id, after=batch.fed, limit=min(TOGETHER, count - already))
             if not page:
                 if batch.fed < batch.lines:
                     self._stop(batch, BatchStatus.FAILED, "not_found", "the lines of its file are gone")
                 return
-            self._feed(batch, page)
+            if not self._feed(batch, page) or time.monotonic() >= end:
+                return
             batch = replace(batch, fed=page[-1].number)
 
-    def _feed(self, batch: OpenBatch, page: Sequence[Line]) -> None:
+    def _feed(self, batch: OpenBatch, page: Sequence[Line]) -> bool:
+        """False when the batch is fed no more, or was fed by somebody else."""
         desk = self.desk()
         read = [line.read(desk, batch.endpoint, one) for one in page]
         made = feeding.feed(self.ledger, batch, read, line.DOUBLE)
+        if made is None:
+            return False
         self._publish(made)
         _log.info("batch.fed", batch=str(batch.id), to=page[-1].number, runs=len(made), bad=len(page) - len(made))
+        return True
 
     def _publish(self, made: Sequence[tuple[uuid.UUID, NewRun]]) -> None:
         """Side by side, since each waits for round trips; noted before recovery would take them for unpublished."""

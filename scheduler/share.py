@@ -4,7 +4,7 @@ What somebody cannot use goes to the others. Pure.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,16 +21,21 @@ class Claim:
     demand: int
 
 
-def shares(window: int, claims: Iterable[Claim]) -> Mapping[uuid.UUID, int]:
-    """How many runs each batch may have open: one at least, so that none stands still."""
+def shares(window: int, claims: Sequence[Claim]) -> Mapping[uuid.UUID, int]:
+    """How many runs each batch may have open, together no more than the window.
+
+    What is left of parts that are no whole runs goes to those who would stand still without it, in the order of the
+    claims: with more batches than places some wait for the end of others.
+    """
     of_key: dict[uuid.UUID | None, list[Claim]] = {}
     for one in claims:
         of_key.setdefault(one.key, []).append(one)
     parts = _fill(window, {key: (own[0].weight, sum(one.demand for one in own)) for key, own in of_key.items()})
     given: dict[uuid.UUID, int] = {}
     for key, own in of_key.items():
-        given |= {batch: max(1, int(part)) for batch, part in _fill(parts[key], _evenly(own)).items()}
-    return given
+        given |= {batch: int(part) for batch, part in _fill(parts[key], _evenly(own)).items()}
+    still = [one.batch for one in claims if one.demand and not given[one.batch]]
+    return given | dict.fromkeys(still[: window - sum(given.values())], 1)
 
 
 def _evenly(claims: Iterable[Claim]) -> dict[uuid.UUID, tuple[float, int]]:

@@ -49,6 +49,14 @@ def read(desk: Desk, endpoint: str, line: Line) -> FedLine:
         return FedLine(line.number, name, _as_value(error))
 
 
+def name_of(line: Line) -> str | None:
+    """The custom_id of a line of which nothing else is read."""
+    try:
+        return _name(_loaded(line.body))
+    except UsageError:
+        return None
+
+
 def _loaded(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body, parse_constant=_refuse)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from goblin.errors import kind_of
+from goblin.errors import BudgetExhausted, kind_of
 from goblin.money import to_usd
 from ledger.feeding import EndedLine, EndedRun, Result, Said
 from ledger.states import BatchStatus, RunStatus, StepStatus
@@ -19,6 +19,17 @@ _CLOSED: Mapping[BatchStatus, Mapping[str, str]] = {
         "message": "the batch's completion window was over before this line had ended",
     },
     BatchStatus.CANCELLED: {"type": "batch_cancelled", "message": "the batch was cancelled before this line had ended"},
+}
+_NOT_BEGUN: Mapping[BatchStatus, Mapping[str, str]] = {
+    BatchStatus.EXPIRED: {
+        "type": "batch_expired",
+        "message": "the batch's completion window was over before this line was begun",
+    },
+    BatchStatus.CANCELLED: {"type": "batch_cancelled", "message": "the batch was cancelled before this line was begun"},
+    BatchStatus.FAILED: {
+        "type": BudgetExhausted.slug,
+        "message": "the batch's budget was spent before this line was begun",
+    },
 }
 _GONE = {"type": "not_found", "message": "the run of this line was forgotten before its result was written"}
 _CANCELLED = {"type": "cancelled", "message": "the run of this line was cancelled"}
@@ -42,8 +53,14 @@ def result_of(batch: uuid.UUID, endpoint: str, ends_as: BatchStatus, line: Ended
         return _bad(batch, line, error or _GONE, None)
     if run.status is RunStatus.SUCCEEDED:
         body = completion(run) if endpoint == COMPLETIONS else as_value(run)
-        return Result(line.number, True, _line(batch, line, 200, str(run.id), body, None))
+        return Result(line.number, True, _line(batch, line.number, line.name, _response(200, run, body), None))
     return _bad(batch, line, _why(run, ends_as), run, with_run=endpoint != COMPLETIONS)
+
+
+def result_of_none(batch: uuid.UUID, ends_as: BatchStatus, number: int, name: str | None) -> Result:
+    """The result of a line that was not begun when its batch ended so: nobody was asked, so nobody has responded."""
+    error = _NOT_BEGUN[ends_as]
+    return Result(number, False, _line(batch, number, name, None, _told(error, number)))
 
 
 def completion(run: EndedRun) -> dict[str, Any]:
@@ -118,23 +135,24 @@ def _bad(
     body: dict[str, Any] = {"error": as_openai(error, status)}
     if run is not None and with_run:
         body["run"] = as_value(run)
-    told = {"code": error["type"], "message": error["message"], "line": line.number}
-    request = str(run.id) if run is not None else ""
-    return Result(line.number, False, _line(batch, line, status, request, body, told))
+    response = _response(status, run, body)
+    return Result(line.number, False, _line(batch, line.number, line.name, response, _told(error, line.number)))
+
+
+def _told(error: Mapping[str, Any], number: int) -> dict[str, Any]:
+    return {"code": error["type"], "message": error["message"], "line": number}
+
+
+def _response(status: int, run: EndedRun | None, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"status_code": status, "request_id": str(run.id) if run is not None else "", "body": body}
 
 
 def _line(
     batch: uuid.UUID,
-    line: EndedLine,
-    status: int,
-    request: str,
-    body: Mapping[str, Any],
+    number: int,
+    name: str | None,
+    response: Mapping[str, Any] | None,
     error: Mapping[str, Any] | None,
 ) -> bytes:
-    value = {
-        "id": f"batch_req_{batch.hex}_{line.number}",
-        "custom_id": line.name,
-        "response": {"status_code": status, "request_id": request, "body": body},
-        "error": error,
-    }
+    value = {"id": f"batch_req_{batch.hex}_{number}", "custom_id": name, "response": response, "error": error}
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

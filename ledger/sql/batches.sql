@@ -27,7 +27,8 @@ order by b.id;
 
 -- name: feed
 -- A page of lines becomes runs and errors, once: by whoever finds the batch fed as far as they had read. A second line of
--- the same name is an error. What comes back are the runs that are new.
+-- the same name is an error. What comes back are the runs that are new, or a row without one when none is; no row from
+-- whoever was not the first.
 with batch as (
     update batches set fed = %(last)s
     where id = %(batch)s and fed = %(before)s and status = 'in_progress'
@@ -58,7 +59,7 @@ with batch as (
                 %(afters)s::jsonb[]) as s (run, idx, goblin, task, after)
          join good on good.run_id = s.run
 )
-select good.run_id as run from good order by number;
+select good.run_id as run from batch left join good on true order by good.number;
 
 -- name: lately
 -- Why the last lines of a batch ended that were fed and have ended, newest first.

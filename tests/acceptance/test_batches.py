@@ -257,6 +257,9 @@ def test_a_cancelled_batch_keeps_what_was_done(official: openai.OpenAI) -> None:
     assert end.request_counts
     done = content(official, end.output_file_id)
     assert 0 < len(done) == end.request_counts.completed < 3_000
-    assert {one["error"]["code"] for one in content(official, end.error_file_id)} <= {"batch_cancelled"}
+    rest = content(official, end.error_file_id)
+    assert {one["error"]["code"] for one in rest} == {"batch_cancelled"}
+    assert sorted(names([*done, *rest])) == sorted(f"n{n}" for n in range(3_000))
+    assert end.request_counts.failed == len(rest)
     assert official.batches.cancel(batch.id).status == "cancelled"
     assert batch.id in [one.id for one in official.batches.list(limit=3)]

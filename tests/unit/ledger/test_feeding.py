@@ -8,6 +8,7 @@ import pytest
 
 from ledger import batches, feeding, runs
 from ledger.feeding import FedLine, OpenBatch, Result
+from ledger.runs import NewRun
 from ledger.session import Ledger
 from ledger.states import BatchStatus, RunStatus
 from tests.fakes.lines import begin, read
@@ -28,6 +29,12 @@ def page(*names: str | None, start: int = 1) -> list[FedLine]:
     return [FedLine(n, name, request("chat: hi") if name else BAD) for n, name in enumerate(names, start)]
 
 
+def fed(ledger: Ledger, batch: OpenBatch, lines: Sequence[FedLine]) -> list[tuple[uuid.UUID, NewRun]]:
+    made = feeding.feed(ledger, batch, lines, DOUBLE)
+    assert made is not None
+    return made
+
+
 def noted(ledger: Ledger, batch: OpenBatch) -> list[tuple[int, str | None, bool, str | None]]:
     found = rows(ledger, "select * from batch_lines where batch_id = %s order by number", batch.id)
     return [(row.number, row.custom_id, row.run_id is not None, (row.error or {}).get("type")) for row in found]
@@ -44,7 +51,7 @@ def close(ledger: Ledger, made: Sequence[tuple[uuid.UUID, object]], status: RunS
 
 def test_a_page_becomes_runs_and_errors_once(ledger: Ledger) -> None:
     batch = opened(ledger)
-    made = feeding.feed(ledger, batch, page("a", None, "b", "a"), DOUBLE)
+    made = fed(ledger, batch, page("a", None, "b", "a"))
     assert len(made) == 2
     expected = [
         (1, "a", True, None),
@@ -53,7 +60,7 @@ def test_a_page_becomes_runs_and_errors_once(ledger: Ledger) -> None:
         (4, "a", False, DOUBLE["type"]),
     ]
     assert noted(ledger, batch) == expected
-    assert feeding.feed(ledger, batch, page("c", "d"), DOUBLE) == []  # it was fed further since this was read
+    assert feeding.feed(ledger, batch, page("c", "d"), DOUBLE) is None  # it was fed further since this was read
     assert noted(ledger, batch) == expected
     (now,) = [one for one in feeding.open_batches(ledger) if one.id == batch.id]
     assert (now.fed, now.open) == (4, 2)
@@ -62,19 +69,25 @@ def test_a_page_becomes_runs_and_errors_once(ledger: Ledger) -> None:
     )
 
 
+def test_a_page_without_a_run_is_fed_as_well(ledger: Ledger) -> None:
+    batch = opened(ledger)
+    assert fed(ledger, batch, page(None, None)) == []
+    assert [one[3] for one in noted(ledger, batch)] == ["bad_json", "bad_json"]
+
+
 def test_a_name_of_an_earlier_page_is_taken(ledger: Ledger) -> None:
     batch = opened(ledger)
     feeding.feed(ledger, batch, page("a", "b"), DOUBLE)
-    assert len(feeding.feed(ledger, replace(batch, fed=2), page("b", "c", start=3), DOUBLE)) == 1
+    assert len(fed(ledger, replace(batch, fed=2), page("b", "c", start=3))) == 1
     assert [one[3] for one in noted(ledger, batch)] == [None, None, DOUBLE["type"], None]
 
 
 def test_nothing_is_fed_after_a_cancel(ledger: Ledger) -> None:
     batch = opened(ledger)
-    made = feeding.feed(ledger, batch, page("a"), DOUBLE)
+    made = fed(ledger, batch, page("a"))
     assert batches.request_cancel(ledger, batch.id)
     assert not batches.request_cancel(ledger, batch.id)
-    assert feeding.feed(ledger, replace(batch, fed=1), page("b", start=2), DOUBLE) == []
+    assert feeding.feed(ledger, replace(batch, fed=1), page("b", start=2), DOUBLE) is None
     ended = batches.cancel_runs(ledger, batch.id)
     assert ended is not None
     assert [one.run for one in ended] == [run for run, _ in made]
@@ -84,13 +97,13 @@ def test_nothing_is_fed_after_a_cancel(ledger: Ledger) -> None:
 
 def test_results_are_written_once_and_seen_when_all_are(ledger: Ledger) -> None:
     batch = opened(ledger, 3)
-    close(ledger, feeding.feed(ledger, batch, page("a", None, "b"), DOUBLE))
+    close(ledger, fed(ledger, batch, page("a", None, "b")))
     feeding.stop(ledger, batch.id, BatchStatus.COMPLETED)
     feeding.begin_files(ledger, batch.id)
     feeding.begin_files(ledger, batch.id)
     results = [Result(1, True, b'{"a":1}'), Result(2, False, b'{"b":1}')]
-    feeding.write(ledger, batch.id, 0, results)
-    feeding.write(ledger, batch.id, 0, results)
+    assert feeding.write(ledger, batch.id, 0, results)
+    assert not feeding.write(ledger, batch.id, 0, results)
     assert batches.view(ledger, batch.id, None).output_file_id is None
     feeding.write(ledger, batch.id, 2, [Result(3, True, b'{"c":1}')])
     assert feeding.finish(ledger, batch.id, kept_s=60) is BatchStatus.COMPLETED
@@ -104,7 +117,7 @@ def test_results_are_written_once_and_seen_when_all_are(ledger: Ledger) -> None:
 @pytest.mark.parametrize("is_good", [True, False])
 def test_a_file_that_would_be_empty_is_not_there(ledger: Ledger, is_good: bool) -> None:
     batch = opened(ledger, 1)
-    close(ledger, feeding.feed(ledger, batch, page("a"), DOUBLE))
+    close(ledger, fed(ledger, batch, page("a")))
     feeding.stop(ledger, batch.id, BatchStatus.COMPLETED)
     feeding.begin_files(ledger, batch.id)
     feeding.write(ledger, batch.id, 0, [Result(1, is_good, b"{}")])
@@ -116,7 +129,7 @@ def test_a_file_that_would_be_empty_is_not_there(ledger: Ledger, is_good: bool) 
 
 def test_how_lines_have_ended_comes_in_pages_of_bounded_size(ledger: Ledger) -> None:
     batch = opened(ledger, 6)
-    made = feeding.feed(ledger, batch, page("a", "b", None, "c", "d", "e"), DOUBLE)
+    made = fed(ledger, batch, page("a", "b", None, "c", "d", "e"))
     with ledger.engine.connect() as connection:
         connection.exec_driver_sql(
             "update steps set output = repeat('x', 100) where run_id = any(%s)", ([run for run, _ in made],)

@@ -30,8 +30,12 @@ def test_what_a_small_batch_cannot_use_goes_to_the_others() -> None:
     assert shares(90, [Claim(A, ANNE, 1, 10), Claim(B, ANNE, 1, MANY), Claim(C, BEN, 1, MANY)]) == {A: 10, B: 35, C: 45}
 
 
-def test_nobody_stands_still() -> None:
-    assert shares(2, [Claim(one, None, 1, MANY) for one in (A, B, C, D)]) == {A: 1, B: 1, C: 1, D: 1}
+def test_with_more_batches_than_places_those_who_came_first_go_first() -> None:
+    assert shares(2, [Claim(one, None, 1, MANY) for one in (A, B, C, D)]) == {A: 1, B: 1, C: 0, D: 0}
+
+
+def test_nobody_stands_still_while_a_place_is_left() -> None:
+    assert shares(90, [Claim(A, ANNE, 1_000, MANY), Claim(B, BEN, 1, MANY)]) == {A: 89, B: 1}
 
 
 @given(
@@ -43,6 +47,6 @@ def test_the_window_is_used_and_not_passed(window: int, drawn: list[tuple[uuid.U
     claims = [Claim(uuid.UUID(int=n), key, weights[key], demand) for n, (key, demand) in enumerate(drawn)]
     given = shares(window, claims)
     assert set(given) == {one.batch for one in claims}
-    assert all(given[one.batch] <= max(one.demand, 1) for one in claims)
+    assert all(given[one.batch] <= one.demand for one in claims)
     wanted = sum(one.demand for one in claims)
-    assert min(window, wanted) - len(claims) <= sum(given.values()) <= window + len(claims)
+    assert min(window, wanted) - len(claims) <= sum(given.values()) <= window

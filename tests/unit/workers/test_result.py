@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 from ledger.feeding import EndedLine, EndedRun, Said
 from ledger.states import BatchStatus, RunStatus, StepStatus
 from workers.line import COMPLETIONS, RUNS
-from workers.result import result_of
+from workers.result import result_of, result_of_none
 
 BATCH, RUN = uuid.UUID(int=1), uuid.UUID(int=2)
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
@@ -103,3 +103,18 @@ def test_a_line_that_never_ran_has_no_request() -> None:
     bad = EndedLine(9, None, {"type": "bad_json", "message": "no JSON"}, None)
     line = json.loads(result_of(BATCH, RUNS, BatchStatus.COMPLETED, bad).body)
     assert (line["custom_id"], line["response"]["request_id"], line["response"]["status_code"]) == (None, "", 400)
+
+
+@pytest.mark.parametrize(
+    ("ends_as", "code"),
+    [
+        (BatchStatus.CANCELLED, "batch_cancelled"),
+        (BatchStatus.EXPIRED, "batch_expired"),
+        (BatchStatus.FAILED, "budget_exhausted"),
+    ],
+)
+def test_a_line_that_was_not_begun_has_no_response(ends_as: BatchStatus, code: str) -> None:
+    result = result_of_none(BATCH, ends_as, 9, "a")
+    line = json.loads(result.body)
+    assert (result.number, result.is_good, line["custom_id"], line["response"]) == (9, False, "a", None)
+    assert (line["error"]["code"], line["error"]["line"]) == (code, 9)
