@@ -76,7 +76,7 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
     had been down is the fleet's, and does not count for the step.
     """
     abandoned = sum(failure.error["type"] == Abandoned.slug for failure in failures)
-    made = [one for one in failures if one.error["type"] != Abandoned.slug and one.probed_at_ms is None]
+    made = counted(failures)
     faults = [failure for failure in made if failure.error["type"] not in _AGAINST_NOBODY]
     has_patience = _has_patience(failures, bounds.patience_s, now_ms)
     excluded: dict[str, str] = {}
@@ -96,6 +96,11 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
     if len(made) >= bounds.max_attempts or abandoned >= MAX_ABANDONED:
         return GiveUp(failures[-1].error)
     return GoOn(excluded, context_above, None if again_ms == _FOR_GOOD else int(again_ms))
+
+
+def counted(failures: Sequence[Failure]) -> list[Failure]:
+    """Those that count for the step, of which there may be `max_attempts`."""
+    return [one for one in failures if one.error["type"] != Abandoned.slug and one.probed_at_ms is None]
 
 
 def noted(error: Mapping[str, Any], at_ms: int, *, is_probe: bool) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ Rank, admit, claim, call, settle: a failed call frees the step, and it is ranked
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ledger.holds import Outdated
 from providers.errors import DeadlinePassed
 from routing import failover
 from routing.candidate import Candidate
-from routing.failover import Failure, GiveUp, GoOn
+from routing.failover import Bounds, Failure, GiveUp, GoOn
 from routing.refusal import Reason, Refused, Short
 from routing.route import Route
 from workers.call import Call, Question
@@ -29,7 +29,7 @@ from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
 from workers.turnstile import REBUILDING, Pass, budget_room, is_rebuilding, rooms
-from workers.untaken import is_untaken, spare
+from workers.untaken import spare, taken
 from workers.wait import again_at, wait
 from workers.work import Work, need_of
 
@@ -57,7 +57,7 @@ def ask(runtime: Runtime, work: Work) -> Result:
             return Busy()
         if not runtime.consumes(given.candidate.provider.id):
             return HandOver(attempt, given.candidate.provider.id, work.step.goblin)
-        has_other = has_other_than(runtime, work, route, given.candidate)
+        has_other = has_other_than(runtime.bounds, work.failures, route, given.candidate)
         if (result := call_one(runtime, work, given, number, has_other=has_other)) is not None:
             return result
     return Stale()  # a stopping worker claims nothing more; recovery sends the step to another one
@@ -67,16 +67,16 @@ def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:
     """Where the step may go after its failures, while it has time."""
     if work.deadline is not None and now() >= work.deadline:
         return GiveUp(DeadlinePassed(f"its time was over at {work.deadline:%Y-%m-%d %H:%M:%S %Z}").as_value())
-    own = [one for one in work.failures if not is_untaken(one)]
+    own = taken(work.failures)
     way = failover.after(own, runtime.bounds, now_ms())
     if isinstance(way, GiveUp) or len(own) == len(work.failures):
         return way
     return spare(way, work.failures, runtime.offers.registry.providers, now_ms())
 
 
-def has_other_than(runtime: Runtime, work: Work, route: Route, candidate: Candidate) -> bool:
+def has_other_than(bounds: Bounds, failures: Sequence[Failure], route: Route, candidate: Candidate) -> bool:
     """Whether a call that is cut would be followed by one of another candidate."""
-    if len(work.failures) + 1 >= runtime.settings.routing.max_attempts:
+    if len(failover.counted(taken(failures))) + 1 >= bounds.max_attempts:
         return False
     names = {one.candidate.name for one in route.candidates}
     return not names <= {candidate.name, *route.resting}
@@ -120,7 +120,7 @@ def _nobody(runtime: Runtime, work: Work, way: GoOn, route: Route) -> Result:
     """Wait for those who have failed, while one of them may be asked again; else fail."""
     again, decision = again_at(work, way), _decision(runtime, route)
     if not again:
-        error = failover.key_fault(work.failures) or route.as_error().as_value()
+        error = failover.key_fault(taken(work.failures)) or route.as_error().as_value()
         return fail(runtime, work, error, decision)
     reasons = dict.fromkeys(way.excluded.values())
     return wait(runtime, work, decision, again, "; ".join(reasons), min(again.values()) / 1000)

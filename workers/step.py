@@ -76,7 +76,7 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     way = way_of(runtime, work)
     need = need_of(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
     given = runtime.turnstile.taken(attempt, candidate, taken.hold, need)
-    has_other = has_other_than(runtime, work, runtime.router.rank(need), candidate)
+    has_other = has_other_than(runtime.bounds, work.failures, runtime.router.rank(need), candidate)
     return _fly(
         runtime,
         work,

@@ -27,6 +27,11 @@ def is_untaken(failure: Failure) -> bool:
     return bool(failure.error["type"] == Untaken.slug)
 
 
+def taken(failures: Sequence[Failure]) -> list[Failure]:
+    """The calls that somebody made: what failed there is known."""
+    return [failure for failure in failures if not is_untaken(failure)]
+
+
 def spare(way: GoOn, failures: Sequence[Failure], known: Mapping[str, Provider], now_ms: int) -> GoOn:
     """The way without the providers whose queues nobody took a call of the step from lately."""
     untaken = [failure for failure in failures if is_untaken(failure)]
