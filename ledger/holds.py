@@ -16,7 +16,7 @@ from ledger.session import Ledger
 
 MARK = "admission"
 DAY_MS = 86_400_000
-_SKEW_MS = 60_000  # by which the clocks of those who make ids may differ
+_SKEW_MS = 60_000  # by which the clocks may differ of those who make ids, of Postgres, and of Redis
 
 
 class Outdated(Refusal):
@@ -106,7 +106,9 @@ def renew(ledger: Ledger, generation: str, *, now_ms: int, span_ms: int) -> Iter
         since_ms = now_ms - span_ms
         recent = uuid.UUID(int=(since_ms - _SKEW_MS) << 80)
         day_ms = now_ms // DAY_MS * DAY_MS
-        rows = transaction.run("holds.truth", since_ms=since_ms, recent=recent, day_ms=day_ms)
+        rows = transaction.run(
+            "holds.truth", since_ms=since_ms, recent=recent, day_ms=day_ms, booked_ms=day_ms - _SKEW_MS
+        )
         ends = breakers.ends(transaction, since_ms=since_ms, recent=recent)
         yield _truth(rows, breakers.kept(transaction), ends)
 

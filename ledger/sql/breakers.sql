@@ -15,10 +15,10 @@ where starts_with(name, 'breaker:') and set_at > now() - interval '1 day';
 
 -- name: ends
 -- How the newest calls of each candidate ended, of those admitted of late; the oldest first. An answer from the cache
--- is none.
+-- is none, and one that judged with FAIL is an answer: its error is the step's.
 select provider, model, at_ms, age_ms, error, key
 from (
-  select provider, model, finished_at, error, coalesce(decision ->> 'key', '') as key,
+  select provider, model, finished_at, case when status = 'failed' then error end as error, coalesce(decision ->> 'key', '') as key,
          round(extract(epoch from started_at) * 1000)::bigint as at_ms,
          round(extract(epoch from now() - finished_at) * 1000)::bigint as age_ms,
          row_number() over (partition by provider, model order by finished_at desc) as place

@@ -24,7 +24,7 @@ select 'hour', null, e.provider, null, null, null, null,
        extract(epoch from date_bin('1 hour', coalesce(a.started_at, e.created_at), 'epoch'))::bigint * 1000,
        sum(e.amount_nanousd)::bigint, 0
 from entries e left join attempts a on a.id = e.attempt_id
-where e.created_at >= to_timestamp(%(day_ms)s / 1000.0)
+where e.created_at >= to_timestamp(%(booked_ms)s / 1000.0) -- by another clock than that which admits
   and coalesce(a.started_at, e.created_at) >= to_timestamp(%(day_ms)s / 1000.0)
 group by e.provider, 8
 union all

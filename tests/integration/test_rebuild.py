@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,20 @@ def test_what_a_late_worker_really_spent_reaches_the_counters(
     assert rebuild.reconcile() == (0, 0)
     assert counted(gate, run)["run"] == (60, 0)
     assert set(counted(gate, run).values()) == {(60, 0)}
+
+
+def test_a_call_of_a_day_that_has_begun_for_redis_and_not_yet_for_postgres_is_paid_by_it(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    run = accept(ledger)
+    admitted = replace(ask(gate, *above(run, key)), admitted_at=datetime(2031, 1, 1, tzinfo=UTC))
+    attempts.open_attempt(ledger, claim_of(admitted, run))
+    settle(ledger, admitted, 60)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("update entries set created_at = '2030-12-31 23:59:59Z'")
+    new_year_ms = round(admitted.admitted_at.timestamp() * 1000)
+    with holds.renew(ledger, "next", now_ms=new_year_ms + 1_000, span_ms=SPAN_MS) as truth:
+        assert truth.hours == (holds.Spending("sim", new_year_ms, 60),)
 
 
 def test_a_hold_whose_call_has_ended_is_settled_by_the_ledger(

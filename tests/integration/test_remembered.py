@@ -110,6 +110,20 @@ def test_a_key_that_was_refused_just_before_a_loss_is_not_taken_for_another_one(
     assert isinstance(gate.admit(Ask(new_id(), (place(key="another"),))), Admitted)
 
 
+def test_an_answer_that_judged_with_fail_still_speaks_for_who_gave_it(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis
+) -> None:
+    verdict = Ending(AttemptStatus.SUCCEEDED, StepStatus.FAILED, error={"type": "failed_verdict", "message": "FAIL"})
+    answered = [opened(ledger, gate) for _ in range(3)]
+    for admitted in answered:
+        attempts.settle(ledger, admitted.attempt, verdict, goblin="review", key_id=None)
+    for _ in range(5):
+        fail(ledger, opened(ledger, gate), Unreachable("no connection"))
+    client.flushdb()
+    rebuild.go()
+    assert isinstance(gate.admit(Ask(new_id(), (place(),))), Admitted)
+
+
 def test_what_is_old_news_opens_nobody_again(
     ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis
 ) -> None:
