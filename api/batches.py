@@ -120,6 +120,7 @@ def create_batch(request: BatchRequest, house: HouseDep, caller: CallerDep) -> B
         raise UsageError("input_file_id: this file was not uploaded with purpose=batch", field="input_file_id")
     if known.lines == 0:
         raise UsageError("input_file_id: this file has no lines", field="input_file_id")
+    house.knocks.knock(caller.key_id, caller.rpm)
     made = batches.create(
         house.ledger,
         NewBatch(

@@ -73,8 +73,7 @@ def _serve(request: EmbeddingRequest, house: House, caller: Caller) -> Embedding
     _check_size(house, wish)
     need = _need(house, request.model, wish)
     _check_candidates(house, need)
-    if caller.key_id is not None and caller.rpm is not None:
-        house.knocks.knock(caller.key_id, caller.rpm)
+    house.knocks.knock(caller.key_id, caller.rpm)
     return _present(request, embed(house, wish, need, caller.key_id))
 
 

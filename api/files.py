@@ -134,10 +134,10 @@ def get_file(file_id: FileId, house: HouseDep, caller: CallerDep) -> FileOut:
 
 @router.get("/v1/files/{file_id}/content", summary="The lines of a file", response_class=StreamingResponse)
 def get_content(file_id: FileId, house: HouseDep, caller: CallerDep) -> StreamingResponse:
-    """Read page by page as the client takes it."""
+    """Read page by page as the client takes it; cut, not ended, when the file goes meanwhile."""
     known = files.view(house.ledger, file_id, caller.key_id)
     headers = {"Content-Disposition": f'attachment; filename="{file_id}.jsonl"', "X-Lines": str(known.lines)}
-    return StreamingResponse(files.content(house.ledger, file_id), media_type="application/jsonl", headers=headers)
+    return StreamingResponse(files.content(house.ledger, known), media_type="application/jsonl", headers=headers)
 
 
 @router.delete("/v1/files/{file_id}", summary="Delete a file")

@@ -20,8 +20,7 @@ def submit(house: House, order: Order) -> Submitted:
     RateLimited for a key that submits too often, Unavailable when Postgres cannot be reached. Nothing is stored then.
     """
     plan = desk(house).check(order)
-    if order.key_id is not None and order.rpm is not None:
-        house.knocks.knock(order.key_id, order.rpm)
+    house.knocks.knock(order.key_id, order.rpm)
     submitted = runs.submit(house.ledger, order.as_run(plan))
     if submitted.is_new:
         house.broker.publish(plan, submitted.id)

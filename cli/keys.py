@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="As data.")]
 def create(
     name: Name,
     budget: Annotated[str | None, typer.Option(help="USD that all its runs may cost together.")] = None,
-    rpm: Annotated[int | None, typer.Option(min=1, help="Runs that it may submit in any minute.")] = None,
+    rpm: Annotated[int | None, typer.Option(min=1, help="Runs and batches that it may submit in any minute.")] = None,
     weight: Annotated[float, typer.Option(min=0.01, max=100, help="Its share of the turns where keys wait.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:

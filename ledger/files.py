@@ -168,12 +168,14 @@ def page(ledger: Ledger, file: uuid.UUID, *, after: int, limit: int = PAGE_LINES
     return [Line(row.number, row.body) for row in rows]
 
 
-def content(ledger: Ledger, file: uuid.UUID) -> Iterator[bytes]:
-    """The bytes of a file, in pages."""
-    after = 0
-    while lines := page(ledger, file, after=after):
+def content(ledger: Ledger, file: FileView) -> Iterator[bytes]:
+    """The bytes of a file, in pages. Raises NotFound when it went meanwhile: what was read of it is not all."""
+    after = read = 0
+    while lines := page(ledger, file.id, after=after):
         yield b"".join(line.body + b"\n" for line in lines)
-        after = lines[-1].number
+        after, read = lines[-1].number, read + len(lines)
+    if read < file.lines:
+        raise NotFound("the file was deleted, or has expired, while it was read")
 
 
 def _seen_by(key_id: uuid.UUID | None) -> tuple[ColumnElement[bool], ...]:

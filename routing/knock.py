@@ -14,11 +14,13 @@ class Knocks:
     def __init__(self, client: redis.Redis) -> None:
         self._script = client.register_script(source("knock"))
 
-    def knock(self, key: uuid.UUID, limit: int) -> None:
-        """Count a submission of a key that may send `limit` in any minute. Raises RateLimited with the seconds to wait.
+    def knock(self, key: uuid.UUID | None, limit: int | None) -> None:
+        """Count a submission of a key that may make `limit` in any minute. Raises RateLimited with the seconds to wait.
 
-        Without Redis nobody is refused: a submission is accepted then, and costs nothing before it is admitted.
+        Without a key, a limit or Redis nobody is refused: a submission costs nothing before it is admitted.
         """
+        if key is None or limit is None:
+            return
         try:
             with outages():
                 wait_ms = self._script(keys=[f"{PREFIX}:knocks:{key.hex}"], args=[limit, secrets.token_hex(8)])
@@ -26,6 +28,6 @@ class Knocks:
             return
         if wait_ms:
             raise RateLimited(
-                f"this API key may submit {limit} runs a minute",
+                f"this API key may submit {limit} times a minute",
                 retry_after=int(wait_ms) / 1000,
             )

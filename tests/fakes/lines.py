@@ -40,4 +40,7 @@ def is_over(ledger: Ledger, batch: uuid.UUID) -> BatchView | None:
 
 
 def read(ledger: Ledger, file: uuid.UUID | None) -> list[dict[str, Any]]:
-    return [] if file is None else [json.loads(line) for line in b"".join(files.content(ledger, file)).splitlines()]
+    if file is None:
+        return []
+    known = files.view(ledger, file, None)
+    return [json.loads(line) for line in b"".join(files.content(ledger, known)).splitlines()]

@@ -1,14 +1,17 @@
 """Files and batches over HTTP: bounds, whose they are, and what is answered while nobody feeds."""
 
 import json
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from goblin.errors import NotFound
 from goblin.settings import Settings
-from ledger import keys
+from ledger import files, keys
 from ledger.session import Ledger
 from tests.unit.api.conftest import Api
 
@@ -117,6 +120,31 @@ def test_a_file_that_a_batch_reads_is_not_deleted(api: Api) -> None:
     assert api.client.delete(f"/v1/files/{file}").status_code == 409
     assert api.client.post(f"/v1/batches/{batch['id']}/cancel").json()["status"] == "cancelling"
     assert api.client.post(f"/v1/batches/{batch['id']}/cancel").json()["status"] == "cancelling"
+
+
+def test_a_download_whose_file_goes_meanwhile_does_not_end_as_a_whole_one(api: Api) -> None:
+    file = uuid.UUID(upload(api.client, b"a\n" * 20).json()["id"].removeprefix("file-"))
+    known = files.view(api.hand.ledger, file, None)
+    arriving = files.content(api.hand.ledger, replace(known, lines=21))
+    assert next(arriving) == b"a\n" * 20
+    with pytest.raises(NotFound):
+        next(arriving)
+
+
+def test_a_batch_is_one_submission_of_its_key(
+    settings: Settings, environ: Mapping[str, str], hand: Any, serve: Callable[..., Any]
+) -> None:
+    secret = keys.create(hand.ledger, "carl", keys.Limits(rpm=2))
+    with (
+        serve(settings, environ) as url,
+        httpx.Client(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=20) as client,
+    ):
+        file = upload(client, LINE * 2).json()["id"]
+        assert begin(client, file, completion_window="soon").status_code == 422  # what is refused was none
+        answers = [begin(client, file) for _ in range(3)]
+        assert [one.status_code for one in answers] == [200, 200, 429]
+        assert "retry-after" in answers[2].headers
+        assert len(client.get("/v1/batches").json()["data"]) == 2
 
 
 def test_batches_are_listed_newest_first_page_by_page(api: Api) -> None:
