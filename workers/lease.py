@@ -7,7 +7,7 @@ While Postgres is away nothing is cut: calls go on, and settling waits.
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,7 +38,10 @@ class Held:
 
 
 class Leases:
-    """One per worker process; `owner` is new at every start, so that a restarted worker is another one."""
+    """One per worker process; `owner` is new at every start, so that a restarted worker is another one.
+
+    The `ledger` is its own: where others wait for a lock with all connections of the process, leases are still renewed.
+    """
 
     def __init__(self, ledger: Ledger, client: redis.Redis, duration: float) -> None:
         self.owner = uuid.uuid4()
@@ -60,10 +63,7 @@ class Leases:
         self._hurry.set()
         with self._lock:
             held = dict(self._held)
-        for one in held.values():
-            one.control.cut(LeaseLost("this worker is stopping"))
-        if held:
-            attempts.release(self._ledger, self.owner, {attempt: one.spent for attempt, one in held.items()})
+        self._end(held)
 
     @property
     def count(self) -> int:
@@ -75,10 +75,19 @@ class Leases:
         with self._lock:
             self._held[attempt] = held
         try:
+            if self.is_stopped:  # that passed by this call: it was claimed already, and is not made any more
+                held.spent = 0
+                self._end({attempt: held})
             yield held
         finally:
             with self._lock:
                 del self._held[attempt]
+
+    def _end(self, held: Mapping[uuid.UUID, Held]) -> None:
+        for one in held.values():
+            one.control.cut(LeaseLost("this worker is stopping"))
+        if held:
+            attempts.release(self._ledger, self.owner, {attempt: one.spent for attempt, one in held.items()})
 
     def _renew_always(self) -> None:
         pause_s = self.duration / 3

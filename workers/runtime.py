@@ -94,6 +94,7 @@ def build(
     """`send` publishes a message that has waited; `caller` is given by benchmarks that answer inside the process."""
     client = kv.connect(settings.require_redis_url(), connections=min(24, settings.worker.concurrency + 8))
     ledger = Ledger(settings.require_database_url(), connections=min(20, settings.worker.concurrency + 1))
+    of_leases = Ledger(settings.require_database_url(), connections=1)
     offers = Offers(settings, environment())
     health = Health(client)
     scripts, knobs = Scripts(client), Knobs(settings.routing.circuit_breaker_threshold)
@@ -108,7 +109,7 @@ def build(
         router=Router(offers, settings.routing, health),
         turnstile=Turnstile(Admission(scripts, knobs, partial(memory.keep, ledger)), settings),
         feed=Feed(client, settings.limits),
-        leases=Leases(ledger, client, settings.worker.lease),
+        leases=Leases(of_leases, client, settings.worker.lease),
         waker=waker,
         flights=Flights(Cache(scripts, settings.cache), waker, settings.worker.lease),
         rebuild=Rebuild(ledger, scripts, knobs),
