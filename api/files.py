@@ -20,6 +20,7 @@ from goblin.errors import NotFound, RateLimited, UsageError
 from ledger import files
 from ledger.files import Bounds, FileView, Intake
 from providers.name import nearest
+from workers.request import Text
 
 router = APIRouter(tags=["batches"])
 _PREFIX = "file-"
@@ -109,7 +110,7 @@ async def upload(request: Request, house: HouseDep, caller: CallerDep) -> FileOu
 def list_files(
     house: HouseDep,
     caller: CallerDep,
-    purpose: Annotated[str | None, Query(max_length=50)] = None,
+    purpose: Annotated[Text | None, Query(max_length=50)] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     after: Annotated[str | None, Query(max_length=100, description="the `last_id` of the page before")] = None,
     order: Literal["asc", "desc"] = "desc",

@@ -59,15 +59,17 @@ class Form:
     """Fed in pieces. Raises BadForm, and TooLarge for fields that are longer than anybody needs."""
 
     def __init__(self, content_type: str) -> None:
-        said = _header("content-type", content_type)
-        boundary = said.get_param("boundary")
-        if said.get_content_type() != "multipart/form-data" or not isinstance(boundary, str) or not boundary:
-            raise BadForm("the body must be multipart/form-data: purpose=batch and a file")
         self._part = _Part()
         self._parts = 0
         self._events: list[Event] = []
         self._is_whole = False
-        self._parser = MultipartParser(
+        try:
+            self._parser = self._made(_boundary(content_type))
+        except ValueError:  # as all of the libraries' are: a boundary without end, say
+            raise BadForm("the content-type of the form cannot be read") from None
+
+    def _made(self, boundary: str) -> MultipartParser:
+        return MultipartParser(
             boundary.encode(),
             {
                 "on_part_begin": self._begin,
@@ -133,6 +135,14 @@ class Form:
         held += piece
         if len(held) > _LONGEST_FIELD:
             raise TooLarge(f"a field of the form is longer than {_LONGEST_FIELD} bytes")
+
+
+def _boundary(content_type: str) -> str:
+    said = _header("content-type", content_type)
+    boundary = said.get_param("boundary")
+    if said.get_content_type() != "multipart/form-data" or not isinstance(boundary, str) or not boundary:
+        raise BadForm("the body must be multipart/form-data: purpose=batch and a file")
+    return boundary
 
 
 def _header(name: str, text: str) -> Message:

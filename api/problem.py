@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from goblin.errors import GoblinError, Unauthorized
@@ -130,6 +131,8 @@ class Crashes:
 
         try:
             await self._app(scope, receive, watch)
+        except ClientDisconnect:
+            return  # who went away in the middle of a body is told nothing
         except Exception as error:
             if scope["type"] not in {"http", "websocket"}:
                 raise

@@ -147,6 +147,14 @@ def test_a_batch_is_one_submission_of_its_key(
         assert len(client.get("/v1/batches").json()["data"]) == 2
 
 
+def test_files_are_listed_by_their_purpose(api: Api) -> None:
+    file = upload(api.client).json()["id"]
+    found = {purpose: api.client.get("/v1/files", params={"purpose": purpose}) for purpose in ("batch", "other", "\0")}
+    assert [one["id"] for one in found["batch"].json()["data"]] == [file]
+    assert found["other"].json()["data"] == []
+    assert found["\0"].status_code == 422
+
+
 def test_batches_are_listed_newest_first_page_by_page(api: Api) -> None:
     file = upload(api.client).json()["id"]
     made = [begin(api.client, file).json()["id"] for _ in range(5)]

@@ -50,6 +50,14 @@ def test_another_kind_of_body_is_refused(content_type: str) -> None:
         Form(content_type)
 
 
+@pytest.mark.parametrize(
+    "boundary", ["boundary=" + "x" * 300, "boundary*" + "9" * 5_000 + "*=x", "boundary*=utf-8''%ff"]
+)
+def test_a_boundary_that_cannot_be_one_is_refused(boundary: str) -> None:
+    with pytest.raises(BadForm):
+        Form(f"multipart/form-data; {boundary}")
+
+
 def test_a_form_that_was_cut_is_not_whole() -> None:
     content_type, body = request({"purpose": "batch"})
     with pytest.raises(BadForm, match="ended"):

@@ -1,10 +1,15 @@
 """What bad input gets, and what it never gets: a trace, a stored run."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
+from structlog.testing import capture_logs
+
+from api.problem import Crashes
 
 
 def refused(api: Any, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -128,6 +133,21 @@ def test_unknown_paths_and_methods_are_problems_too(api: Any) -> None:
     answer = api.client.delete("/v1/runs")
     assert (answer.status_code, answer.json()["type"]) == (405, "/problems/method_not_allowed")
     assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(("error", "is_told"), [(ClientDisconnect(), False), (KeyError("x"), True)])
+def test_who_goes_away_in_the_middle_of_a_body_is_no_fault_of_ours(error: Exception, is_told: bool) -> None:
+    sent: list[Any] = []
+
+    async def app(*_: Any) -> None:
+        raise error
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with capture_logs() as logs:
+        asyncio.run(Crashes(app)({"type": "http", "path": "/v1/files"}, None, send))  # type: ignore[arg-type]
+    assert (bool(sent), bool(logs)) == (is_told, is_told)
 
 
 def test_the_api_describes_itself(api: Any) -> None:
