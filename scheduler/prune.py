@@ -24,11 +24,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """One per scheduler process. `days` is how long a run is kept after its end; a pass takes `at_most` seconds."""
+    """One per scheduler process. `days` is how long a run is kept after its end.
+
+    For runs, files and batches a pass takes `at_most` seconds each: less in all than its turn may be silent.
+    """
 
     ledger: Ledger
     days: float
-    at_most: float = 5.0
+    at_most: float = 3.0
     at_once: int = RUNS
 
     def go(self) -> int | None:

@@ -9,7 +9,7 @@ import pytest
 from goblin import clock
 from goblin.errors import Conflict
 from ledger import attempts, files, holds, keys, looks, marks, runs, spending
-from ledger.session import Ledger
+from ledger.session import IDLE_S, Ledger
 from ledger.states import RunStatus
 from scheduler.prune import Prune
 from tests.fakes.lines import begin, store
@@ -47,6 +47,10 @@ def aged(ledger: Ledger, days: float, *, ends: bool = True, key: uuid.UUID | Non
 
 def left(ledger: Ledger) -> set[uuid.UUID]:
     return {row.id for row in rows(ledger, "select id from runs")}
+
+
+def test_a_pass_with_much_to_forget_is_over_before_its_turn_is_taken_away(ledger: Ledger) -> None:
+    assert 3 * Prune(ledger, DAYS).at_most < IDLE_S
 
 
 def test_a_run_that_ended_long_ago_is_forgotten_with_all_but_its_money(ledger: Ledger) -> None:
