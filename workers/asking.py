@@ -10,10 +10,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from goblin.clock import new_id, now, now_ms
-from goblin.errors import Breaker, LeaseLost
+from goblin.errors import Breaker, LeaseLost, NotFound
+from goblin.money import to_usd
 from ledger import attempts
-from ledger.attempts import Claim
+from ledger.attempts import Claim, Closed, Ending, Taken
 from ledger.holds import Outdated
+from ledger.states import AttemptStatus, StepStatus
 from providers.errors import DeadlinePassed
 from routing import failover
 from routing.candidate import Candidate
@@ -29,7 +31,7 @@ from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
 from workers.turnstile import REBUILDING, Pass, budget_room, is_rebuilding, rooms
-from workers.untaken import spare, taken
+from workers.untaken import Untaken, made, spare
 from workers.wait import again_at, wait
 from workers.work import Work, need_of
 
@@ -67,7 +69,7 @@ def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:
     """Where the step may go after its failures, while it has time."""
     if work.deadline is not None and now() >= work.deadline:
         return GiveUp(DeadlinePassed(f"its time was over at {work.deadline:%Y-%m-%d %H:%M:%S %Z}").as_value())
-    own = taken(work.failures)
+    own = made(work.failures)
     way = failover.after(own, runtime.bounds, now_ms())
     if isinstance(way, GiveUp) or len(own) == len(work.failures):
         return way
@@ -76,7 +78,7 @@ def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:
 
 def has_other_than(bounds: Bounds, failures: Sequence[Failure], route: Route, candidate: Candidate) -> bool:
     """Whether a call that is cut would be followed by one of another candidate."""
-    if len(failover.counted(taken(failures))) + 1 >= bounds.max_attempts:
+    if len(failover.counted(made(failures))) + 1 >= bounds.max_attempts:
         return False
     names = {one.candidate.name for one in route.candidates}
     return not names <= {candidate.name, *route.resting}
@@ -120,7 +122,7 @@ def _nobody(runtime: Runtime, work: Work, way: GoOn, route: Route) -> Result:
     """Wait for those who have failed, while one of them may be asked again; else fail."""
     again, decision = again_at(work, way), _decision(runtime, route)
     if not again:
-        error = failover.key_fault(taken(work.failures)) or route.as_error().as_value()
+        error = failover.key_fault(made(work.failures)) or route.as_error().as_value()
         return fail(runtime, work, error, decision)
     reasons = dict.fromkeys(way.excluded.values())
     return wait(runtime, work, decision, again, "; ".join(reasons), min(again.values()) / 1000)
@@ -192,9 +194,27 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
     runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
     call.report(ending, closed, alerts)
-    if not ending.step.is_final:
+    return _after(runtime, work, failure, ending, closed)
+
+
+def leave(runtime: Runtime, work: Work, attempt: uuid.UUID, taken: Taken, unknown: NotFound) -> Result | None:
+    """Give a call back that was taken and cannot be made here: nobody was asked, and nothing is owed."""
+    error = Untaken(f"a worker that took the call cannot make it: {unknown.message}", failed_at_ms=now_ms()).as_value()
+    ending = Ending(AttemptStatus.FAILED, StepStatus.PENDING, work.begun or None, error)
+    closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
+    runtime.turnstile.give_back(attempt)
+    runtime.waker.freed([taken.provider])
+    if closed.status.is_final:  # cancelled meanwhile
+        told = {"outcome": closed.status, "cost_usd": to_usd(closed.cost), "usage": None, "error": error}
+        runtime.feed.emit(work.errand.run, ("step.finished", {"step": work.step.id, **told}))
+    return _after(runtime, work, Failure(taken.provider, taken.model, error), ending, closed)
+
+
+def _after(runtime: Runtime, work: Work, failure: Failure, ending: Ending, closed: Closed) -> Result | None:
+    """What the canvas is told of a step that has ended; None of one that is free for another call."""
+    if not closed.status.is_final:
         work.failures.append(failure)
         work.begun = ending.output or ""
         return None
-    conclude(runtime, errand.run, work.look, work.plan, closed)
-    return result_of(errand, closed, ending.step, work.step.goblin, candidate.provider.id, ending.error)
+    conclude(runtime, work.errand.run, work.look, work.plan, closed)
+    return result_of(work.errand, closed, closed.status, work.step.goblin, failure.provider, ending.error)

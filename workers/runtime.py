@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any
 
 from goblin import kv
-from goblin.errors import Unavailable
+from goblin.errors import NotFound, Unavailable
 from goblin.settings import Settings, environment
 from ledger.decisions import Obstacles
 from ledger.session import Ledger
 from providers.call import Caller
-from providers.price import FREE
 from routing import memory
 from routing.admission import Admission
 from routing.breaker import Knobs
@@ -61,10 +60,13 @@ class Runtime:
         return provider_queue(provider) in self.queues
 
     def candidate(self, provider: str, model: str) -> Candidate:
-        """The candidate that another worker chose. Raises NotFound when this one's configuration does not know it."""
+        """The candidate that another worker chose. Raises NotFound when this one's configuration does not know it, or
+        not what it costs."""
         known = self.offers.registry.get(provider)
         offer = known.embedder(model) or known.model(model)
-        return Candidate(known, offer, offer.price or FREE, offer.counts)
+        if offer.price is None:
+            raise NotFound(f"the price of {provider}/{model} is not known")
+        return Candidate(known, offer, offer.price, offer.counts)
 
     def context(self, provider: str, model: str) -> int | None:
         """The window (tokens) of a candidate that may not be on offer any more."""

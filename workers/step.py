@@ -9,15 +9,16 @@ from typing import Any
 
 import structlog
 
-from goblin.errors import GoblinError, LeaseLost, Unavailable
+from goblin.errors import GoblinError, LeaseLost, NotFound, Unavailable
 from ledger import attempts, looks
+from ledger.attempts import Taken
 from ledger.looks import Look
 from ledger.states import StepStatus
 from routing import cache
 from routing.cache import Kept, Seat
 from routing.failover import GiveUp, GoOn
 from workers import cached
-from workers.asking import ask, call_one, has_other_than, way_of
+from workers.asking import ask, call_one, has_other_than, leave, way_of
 from workers.cached import Asker
 from workers.end import close, conclude, message, result_of
 from workers.errand import Busy, Done, Errand, HandOver, Result, Stale
@@ -72,17 +73,21 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     taken = attempts.take(runtime.ledger, attempt, runtime.leases.owner, runtime.leases.duration)
     if taken is None:
         return perform(runtime, errand)  # its message goes on with the canvas, whoever makes the call
-    candidate = runtime.candidate(taken.provider, taken.model)
+    request = _request(runtime, work)
+    return _fly(runtime, work, request, lambda: _call(runtime, work, attempt, taken) or ask(runtime, work))
+
+
+def _call(runtime: Runtime, work: Work, attempt: uuid.UUID, taken: Taken) -> Result | None:
+    """Make a call that was taken; None when the step is free for another one."""
+    try:
+        candidate = runtime.candidate(taken.provider, taken.model)
+    except NotFound as unknown:
+        return leave(runtime, work, attempt, taken, unknown)
     way = way_of(runtime, work)
     need = need_of(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
     given = runtime.turnstile.taken(attempt, candidate, taken.hold, need)
     has_other = has_other_than(runtime.bounds, work.failures, runtime.router.rank(need), candidate)
-    return _fly(
-        runtime,
-        work,
-        _request(runtime, work),
-        lambda: call_one(runtime, work, given, taken.number, has_other=has_other) or ask(runtime, work),
-    )
+    return call_one(runtime, work, given, taken.number, has_other=has_other)
 
 
 def _run(runtime: Runtime, work: Work) -> Result:

@@ -1,4 +1,4 @@
-"""Calls that were handed over to the workers of a provider, and that none of them took in time.
+"""Calls that were handed over to the workers of a provider, and that none of them took in time, or could make.
 
 It speaks against nobody but the queue, so it is no business of routing: the provider is left out for a pause, in which
 others serve the step or it waits, and tried again as long as the step has time.
@@ -16,7 +16,7 @@ _PAUSE_S, _LONGEST_S = 2.0, 60.0
 
 
 class Untaken(GoblinError):
-    """Nobody takes calls from the provider's queue, or those who do are busy."""
+    """Nobody takes calls from the provider's queue, those who do are busy, or who took one does not know its model."""
 
     slug: ClassVar[str] = "untaken"
     same_candidate = Retry.YES  # after a pause, which is this module's
@@ -27,7 +27,7 @@ def is_untaken(failure: Failure) -> bool:
     return bool(failure.error["type"] == Untaken.slug)
 
 
-def taken(failures: Sequence[Failure]) -> list[Failure]:
+def made(failures: Sequence[Failure]) -> list[Failure]:
     """The calls that somebody made: what failed there is known."""
     return [failure for failure in failures if not is_untaken(failure)]
 

@@ -82,6 +82,19 @@ def test_calls_that_nobody_takes_are_made_elsewhere_or_wait_and_say_why(place: W
     assert place.one("select 1 from entries where provider = 'near' having count(*) <> 1") is None
 
 
+def test_a_call_that_is_taken_by_a_worker_which_does_not_know_its_model_is_made_elsewhere_and_costs_nothing(
+    place: World,
+) -> None:
+    """As while an installation is given another configuration, one worker after the other."""
+    older = place.folder / "older.toml"
+    older.write_text((place.folder / "goblin.toml").read_text().replace('"sim-instant"', '"sim-older"'))
+    place.start_worker("near", queues=(NEAR,), env={**place.env, "GOBLIN_CONFIG": str(older)})
+    run = place.submit(place.plan("chat: one"), providers=["near", "far"])
+    assert place.finished(run).status == "succeeded"
+    assert tries(place, run) == [("near", "failed", "untaken"), ("far", "succeeded", None)]
+    assert place.all("select 1 from entries where provider = 'near'") == []
+
+
 def test_a_call_that_nobody_took_does_not_make_known_what_a_dead_worker_has_said(
     processes: Processes, database: str, redis_url: str, tmp_path: Path
 ) -> None:
