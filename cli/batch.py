@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.complain import FAILED
-from goblin.errors import UsageError
+from goblin.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from cli.client import Api
@@ -112,7 +112,22 @@ def _watched(api: "Api", batch: Mapping[str, Any]) -> Mapping[str, Any]:
             if batch["status"] in ENDED:
                 return batch
             time.sleep(LOOK_S)
-            batch = api.batch(batch["id"])
+            batch = _now(api, batch["id"])
+
+
+def _now(api: "Api", batch: str) -> Mapping[str, Any]:
+    """An API that is away is waited for, as when a run is watched."""
+    from cli.client import Answered
+    from cli.events import PATIENCE_S
+
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return api.batch(batch)
+        except (Answered, Unavailable) as error:
+            if error.details.get("status", 500) < 500 or time.monotonic() >= give_up:
+                raise
+        time.sleep(LOOK_S)
 
 
 def _line(batch: Mapping[str, Any]) -> str:
