@@ -165,7 +165,7 @@ class Result:
 
 
 def ends(ledger: Ledger, batch: uuid.UUID, *, after: int, limit: int, size: int) -> list[EndedLine]:
-    """How the next lines behind a number have ended, until they are `limit` or their outputs have `size` bytes."""
+    """How the next lines behind a number have ended, until they are `limit` or have `size` bytes."""
     rows = ledger.run("batches.ends", batch=batch, after=after, limit=limit, bytes=size)
     steps: dict[uuid.UUID, list[Said]] = {}
     for row in ledger.run("batches.said", runs=[row.run for row in rows if row.run is not None]):

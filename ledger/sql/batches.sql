@@ -121,15 +121,17 @@ from batch, unnest(array[batch.output_file_id, batch.error_file_id], %(names)s::
 returning id;
 
 -- name: ends
--- How the next lines behind a number have ended: at most so many, and no further one once they have so many bytes.
+-- How the next lines behind a number have ended: at most so many, and no further one once they have so many bytes of
+-- outputs and workflows.
 select number, custom_id as name, error, run, status, metadata, cost, created_at, finished_at, workflow
 from (
     select l.number, l.custom_id, l.error, l.run_id as run, r.status, r.options -> 'metadata' as metadata, r.cost_nanousd as cost,
            r.created_at, r.finished_at, r.workflow,
-           sum(coalesce(s.size, 0)) over (order by l.number) - coalesce(s.size, 0) as before
+           coalesce(sum(s.size + octet_length(r.workflow)) over (order by l.number
+                                                                 rows between unbounded preceding and 1 preceding), 0) as before
     from (select * from batch_lines where batch_id = %(batch)s and number > %(after)s order by number limit %(limit)s) l
          left join runs r on r.id = l.run_id
-         left join lateral (select sum(octet_length(output)) as size from steps where run_id = r.id) s on true
+         left join lateral (select coalesce(sum(octet_length(output)), 0) as size from steps where run_id = r.id) s on true
 ) p
 where before < %(bytes)s
 order by number;

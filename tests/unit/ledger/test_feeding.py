@@ -136,5 +136,8 @@ def test_how_lines_have_ended_comes_in_pages_of_bounded_size(ledger: Ledger) -> 
         )
     first = feeding.ends(ledger, batch.id, after=0, limit=10, size=150)
     assert [(line.number, line.name, line.run is None) for line in first] == [(1, "a", False), (2, "b", False)]
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update runs set workflow = repeat('x', 200) where batch_id = %s", (batch.id,))
+    assert [line.number for line in feeding.ends(ledger, batch.id, after=1, limit=10, size=150)] == [2]
     rest = feeding.ends(ledger, batch.id, after=2, limit=3, size=10**6)
     assert [(line.number, line.run is None) for line in rest] == [(3, True), (4, False), (5, False)]
