@@ -1,6 +1,7 @@
 """Chat completions as a line of a batch asks for them: one step of the goblin `chat` that says what the model says.
 
-What cannot be honoured is refused by its name, never dropped. What is told to nobody: user, metadata, store.
+What cannot be honoured is refused by its name, never dropped. What is told to nobody: user, metadata, store. A list is
+read up to its first mistake: nobody is told of more, and a line may hold a hundred thousand.
 """
 
 from collections.abc import Mapping
@@ -91,15 +92,21 @@ class HiddenBlock(Request):
 
 
 class Turn(Request):
-    """A message. Only text can be handed on."""
+    """A message. Only text can be handed on; what is None or empty here stands so in the messages of OpenAI's client."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] | None = None
-    tool_calls: list[Called] | None = None
+    content: Text | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
+    tool_calls: Annotated[list[Called], Field(fail_fast=True)] | None = None
     tool_call_id: Text | None = None
     refusal: None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
     reasoning_content: Text | None = None
-    thinking_blocks: list[Annotated[ThinkingBlock | HiddenBlock, Field(discriminator="type")]] | None = None
+    thinking_blocks: (
+        Annotated[list[Annotated[ThinkingBlock | HiddenBlock, Field(discriminator="type")]], Field(fail_fast=True)]
+        | None
+    ) = None
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> "Turn":
@@ -160,7 +167,7 @@ class CompletionRequest(Request):
     model_config = ConfigDict(allow_inf_nan=False)
 
     model: Annotated[Text, Field(min_length=1, max_length=200)]
-    messages: Annotated[list[Turn], Field(min_length=1)]
+    messages: Annotated[list[Turn], Field(min_length=1, fail_fast=True)]
     max_tokens: Annotated[int, Field(strict=True, gt=0, le=10_000_000)] | None = None
     max_completion_tokens: Annotated[int, Field(strict=True, gt=0, le=10_000_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

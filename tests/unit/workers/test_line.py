@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionMessage
 
 from goblin.settings import Settings, load
 from ledger.files import Line
@@ -81,6 +82,23 @@ def test_a_conversation_is_asked_as_it_stands(desk: Desk) -> None:
         Message("assistant", "", (call,)),
         Message("tool", "A fox.", (), call),
     )
+
+
+def test_an_answer_goes_into_the_next_conversation_as_the_client_has_it(desk: Desk) -> None:
+    answer = ChatCompletionMessage(role="assistant", content="Hi.").model_dump()
+    for turn in (answer, {**answer, "annotations": []}):
+        made = run(desk, model="small", messages=[*HELLO, turn, *HELLO])
+        assert messages_of(made.input) == (
+            Message("user", "hello"),
+            Message("assistant", "Hi."),
+            Message("user", "hello"),
+        )
+    assert "audio" in complaint(desk, model="small", messages=[*HELLO, {**answer, "audio": {"id": "a"}}])
+
+
+def test_a_line_is_told_of_its_first_bad_message_and_no_further_one_is_looked_at(desk: Desk) -> None:
+    bad = [{"rola": "user"}] * 60_000
+    assert complaint(desk, model="small", messages=[*HELLO, *bad]).startswith("messages.1: unknown key 'rola'")
 
 
 def test_what_bounds_the_answer_goes_along(desk: Desk, settings: Settings) -> None:
