@@ -92,7 +92,7 @@ class HiddenBlock(Request):
 
 
 class Turn(Request):
-    """A message. Only text can be handed on; what is None or empty here stands so in the messages of OpenAI's client."""
+    """A message. Only text can be handed on; what must be None or empty stands so in messages of OpenAI's client."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
