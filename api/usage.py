@@ -1,5 +1,6 @@
 """What was used and what it cost, from the ledger's entries; and how much of each budget is left."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -86,15 +87,16 @@ def get_budgets(house: HouseDep, caller: CallerDep) -> Budgets:
 
 def budgets_above(house: House, caller: Caller) -> list[BudgetOut]:
     """Raises Unavailable while Redis is away or its counters are being rebuilt."""
-    counted = {state.name: state for state in _counted(house)}
-    return [_budget(one, counted.get(one.name)) for one in _above(house, caller)]
+    above = _above(house, caller)
+    counted = {state.name: state for state in _counted(house, above)}
+    return [_budget(one, counted.get(one.name)) for one in above]
 
 
-def _counted(house: House) -> list[State]:
+def _counted(house: House, above: Iterable[Budget]) -> list[State]:
     """As admission counts. Raises Unavailable while Redis is away or its counters are being rebuilt."""
     if house.admission.generation() is None:
         raise Unavailable("the counters of the budgets are being rebuilt", retry_after=2)
-    return house.admission.budgets()
+    return house.admission.budgets([one.name for one in above if one.idle_ms])
 
 
 def _above(house: House, caller: Caller) -> list[Budget]:

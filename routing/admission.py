@@ -141,15 +141,17 @@ class Admission:
             value: str | None = self.scripts.client.get(f"{self.scripts.prefix}:generation")  # type: ignore[assignment]
             return value
 
-    def budgets(self) -> list[State]:
-        """Every budget in its present window, runs excepted; empty while the counters are being rebuilt."""
+    def budgets(self, more: Sequence[str] = ()) -> list[State]:
+        """Every budget in its present window, and `more` by their names: those that Redis may forget, of runs and
+        batches, are too many. Empty while the counters are being rebuilt."""
         generation = self.generation()
         if generation is None:
             return []
         root, client = self.scripts.root(generation), self.scripts.client
         with outages():
             now = client.time()[0] * 1000
-            names: list[str] = client.zrangebyscore(f"{root}budgets", f"({now}", "+inf")  # type: ignore[assignment]
+            known: list[str] = client.zrangebyscore(f"{root}budgets", f"({now}", "+inf")  # type: ignore[assignment]
+            names = [*known, *more]
             texts: list[str | None] = client.hmget(f"{root}money", names) if names else []  # type: ignore[assignment]
         return [budget.read(name, text) for name, text in zip(names, texts, strict=True) if text]
 

@@ -14,6 +14,7 @@ from goblin.money import MOST
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 RUN_IDLE_MS = 2 * DAY_MS  # a run that waits for tomorrow's money is still known then
+BATCH_IDLE_MS = 15 * DAY_MS  # longer than any batch has
 Period: TypeAlias = Literal["hour", "day"]
 PERIODS: Mapping[Period, int] = {"hour": HOUR_MS, "day": DAY_MS}
 
@@ -73,7 +74,7 @@ def of_run(run: uuid.UUID, limit: int) -> Budget:
 
 
 def of_batch(batch: uuid.UUID, limit: int) -> Budget:
-    return Budget(f"batch:{batch}", limit)
+    return Budget(f"batch:{batch}", limit, idle_ms=BATCH_IDLE_MS)
 
 
 def of_key(key: uuid.UUID, limit: int) -> Budget:

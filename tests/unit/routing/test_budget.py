@@ -1,0 +1,41 @@
+"""Counters of budgets that are used no more are forgotten, and not before."""
+
+import uuid
+
+import redis
+
+from goblin.clock import new_id
+from routing import budget
+from routing.admission import Admitted, Used
+from routing.ask import Ask
+from tests.fakes.askers import place, standing
+from tests.fakes.asks import DAY_MS, NOON, begin
+
+LARGE = 10**9
+WINDOW_MS = 14 * DAY_MS  # the longest that a batch may have
+
+
+def test_the_budget_of_a_batch_is_known_for_its_whole_window_and_then_forgotten(
+    client: redis.Redis, redis_url: str
+) -> None:
+    begin(client)
+    gate = standing(redis_url)
+    first, others = budget.of_batch(new_id(), LARGE), [budget.of_batch(new_id(), LARGE) for _ in range(3)]
+
+    def spend(one: budget.Budget, at_ms: int) -> None:
+        client.set(f"{gate.scripts.prefix}:clock", at_ms)
+        admitted = gate.admit(Ask(uuid.uuid4(), (place(),), (one,)))
+        assert isinstance(admitted, Admitted)
+        gate.settle(admitted.attempt, Used(60))
+
+    def spent() -> list[int]:
+        return [state.spent for state in gate.budgets([first.name])]
+
+    spend(first, NOON)
+    spend(others[0], NOON + WINDOW_MS)
+    assert spent() == [60]
+    spend(first, NOON + WINDOW_MS + 1)
+    spend(others[1], NOON + 2 * WINDOW_MS)
+    assert spent() == [120]
+    spend(others[2], NOON + 3 * WINDOW_MS)
+    assert spent() == []
