@@ -110,30 +110,21 @@ def purses(ledger: Ledger, key_id: uuid.UUID | None) -> list[Purse]:
     return [Purse(row.id, row.budget_nanousd or 0) for row in ledger.read(query.order_by(Batch.id))]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A run that a cancel of its batch has ended, with its cost in nano-dollars."""
-
-    run: uuid.UUID
-    cost: int
-
-
 def request_cancel(ledger: Ledger, batch: uuid.UUID) -> bool:
     """Feed it no more, durably; False when there was nothing left to feed."""
     return bool(ledger.run("batches.request_cancel", batch=batch))
 
 
-def cancel_runs(ledger: Ledger, batch: uuid.UUID) -> list[Ended] | None:
-    """Ask all its open runs to stop: those that end at once, or None when every one had been asked before.
+def cancel_runs(ledger: Ledger, batch: uuid.UUID) -> bool:
+    """Ask all its open runs to stop; False when every one had been asked before.
 
-    The others end when their workers hear of it.
+    Those without a call under way end with this, the others when their workers hear of it.
     """
     with ledger.transaction() as transaction:
         asked = [row.id for row in transaction.run("batches.cancel_runs", batch=batch)]
-        if not asked:
-            return None
-        closed = transaction.run("batches.cancel_steps", runs=asked)
-        return [Ended(row.id, row.cost_nanousd) for row in closed if row.has_ended]
+        if asked:
+            transaction.run("batches.cancel_steps", runs=asked)
+    return bool(asked)
 
 
 def _batch(ledger: Ledger, row: Any) -> BatchView:

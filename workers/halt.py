@@ -13,7 +13,7 @@ from workers.lease import CANCEL
 
 def halt(ledger: Ledger, client: redis.Redis, batch: uuid.UUID) -> None:
     """Harmless again. Raises Unavailable without Postgres; without Redis workers read it at their next renewal."""
-    if batches.cancel_runs(ledger, batch) is None:
+    if not batches.cancel_runs(ledger, batch):
         return
     try:
         with outages():

@@ -105,8 +105,7 @@ update runs r
 set open_steps = r.open_steps - closed.steps,
     status = case when r.open_steps = closed.steps then 'cancelled' else r.status end,
     finished_at = case when r.open_steps = closed.steps then now() end
-from closed where r.id = closed.run_id
-returning r.id, r.cost_nanousd, r.finished_at is not null as has_ended;
+from closed where r.id = closed.run_id;
 
 -- name: begin_files
 -- Where the results go; nobody sees the files before the batch has ended.

@@ -12,7 +12,7 @@ from ledger.runs import NewRun
 from ledger.session import Ledger
 from ledger.states import BatchStatus, RunStatus
 from tests.fakes.lines import begin, read
-from tests.fakes.runs import one, request, rows
+from tests.fakes.runs import request, rows
 
 DOUBLE = {"type": "double_custom_id", "message": "again"}
 BAD = {"type": "bad_json", "message": "no"}
@@ -88,11 +88,11 @@ def test_nothing_is_fed_after_a_cancel(ledger: Ledger) -> None:
     assert batches.request_cancel(ledger, batch.id)
     assert not batches.request_cancel(ledger, batch.id)
     assert feeding.feed(ledger, replace(batch, fed=1), page("b", start=2), DOUBLE) is None
-    ended = batches.cancel_runs(ledger, batch.id)
-    assert ended is not None
-    assert [one.run for one in ended] == [run for run, _ in made]
-    assert one(ledger, "select status from runs where batch_id = %s", batch.id).status == "cancelled"
-    assert batches.cancel_runs(ledger, batch.id) is None
+    assert batches.cancel_runs(ledger, batch.id)
+    (ended,) = rows(ledger, "select id, status, finished_at from runs where batch_id = %s", batch.id)
+    assert ([ended.id], ended.status) == ([run for run, _ in made], "cancelled")
+    assert ended.finished_at is not None
+    assert not batches.cancel_runs(ledger, batch.id)
 
 
 def test_results_are_written_once_and_seen_when_all_are(ledger: Ledger) -> None:
