@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 from api.deps import House
 from goblin.clock import new_id, now_ms
-from goblin.errors import BudgetExhausted, GoblinError, Unavailable
+from goblin.errors import BudgetExhausted, GoblinError, LeaseLost, Unavailable
 from ledger import attempts, looks, runs
 from ledger.attempts import Claim
 from ledger.holds import Outdated
@@ -140,7 +140,11 @@ class _Errand:
         house, attempt = self.house, given.admitted.attempt
         call = Embedding(house.caller, given.candidate, self.wish)
         ending = call.make()
-        attempts.settle(house.ledger, attempt, ending, goblin=NAME, key_id=self.look.key_id, patience=_PATIENCE_S)
+        try:
+            attempts.settle(house.ledger, attempt, ending, goblin=NAME, key_id=self.look.key_id, patience=_PATIENCE_S)
+        except LeaseLost as lost:
+            house.turnstile.correct(attempt, lost.details.get("charged"))
+            raise Unavailable("this request was taken over by recovery", retry_after=1) from lost
         house.turnstile.conclude(given, ending.charge, call.error, call.told, *call.lessons)
         freed = [given.candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)]
         house.waker.call(freed)

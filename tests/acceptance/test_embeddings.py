@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from cli.embedded import Stack
 from cli.servers import free_port
-from ledger import keys
+from ledger import attempts, keys
 from routing.script import PREFIX
 from tests.processes import PATIENCE_S, Processes
 from tests.world import Sim, World, world
@@ -64,6 +65,7 @@ def served(
             + vendor(port, "failing", "sim-embed+fail=503", more="retry_count = 0")
             + vendor(port, "resetting", "sim-embed+reset", more="retry_count = 0")
             + vendor(port, "slow", "sim-embed+fail=429+after=9", more="retry_count = 0")
+            + vendor(port, "late", "sim-embed+ttft=3")
             + vendor(port, "poor", "sim-embed+ttft=0", more='budget_hourly = "0.000000001"')
         )
         installed.redis.flushdb()
@@ -194,6 +196,27 @@ def test_an_embedding_that_nobody_lived_to_finish_is_closed_by_a_worker_and_make
     publish(served.world.app, plan, run, 1)
     assert served.world.finished(run).status == "failed"
     assert served.world.sim_get("calls") == []
+
+
+def test_what_a_call_has_cost_that_was_given_up_too_early_is_counted_as_it_is_entered(served: Served) -> None:
+    """As when the API slept for longer than its lease, and woke up with the answer."""
+    world = served.world
+
+    def give_up() -> bool:
+        lost = "update attempts set lease_until = now() - interval '1 second' where provider = 'late' returning id"
+        return bool(world.all(lost)) and bool(attempts.abandon(world.ledger, calm=0, limit=1))
+
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(served.client.embeddings.create, model="late/sim-embed+ttft=3", input="red fox " * 200)
+        world.until(give_up)
+        with pytest.raises(openai.InternalServerError, match="taken over") as lost:
+            asking.result()
+    assert lost.value.status_code == 503
+    charge, correction = world.all("select * from entries where provider = 'late' order by id")
+    assert (correction.kind, correction.is_measured) == ("correction", True)
+    assert charge.amount_nanousd > charge.amount_nanousd + correction.amount_nanousd > 0
+    names: Any = world.redis.keys("*:holds")
+    assert all(world.redis.zscore(name, str(charge.attempt_id)) is None for name in names)
 
 
 def test_a_key_pays_for_its_own_vectors_and_no_more_than_its_budget(served: Served) -> None:
