@@ -45,6 +45,7 @@ class Made:
     """A call that was admitted of late, with the tokens that it reserved."""
 
     provider: str
+    model: str
     at_ms: int
     tokens: int
 
@@ -128,7 +129,7 @@ def _truth(rows: Any, states: Mapping[str, str], ends: tuple[CallEnd, ...]) -> T
             Hold(r.id, r.provider, r.model, r.run_id, r.key_id, r.batch_id, r.at_ms, r.amount, r.tokens)
             for r in kinds["hold"]
         ),
-        made=tuple(Made(r.provider, r.at_ms, r.tokens) for r in sorted(kinds["call"], key=lambda r: r.at_ms)),
+        made=tuple(Made(r.provider, r.model, r.at_ms, r.tokens) for r in sorted(kinds["call"], key=lambda r: r.at_ms)),
         hours=tuple(Spending(r.provider, r.at_ms, r.amount) for r in kinds["hour"]),
         runs={r.id: r.amount for r in kinds["run"]},
         keys={r.id: r.amount for r in kinds["key"]},

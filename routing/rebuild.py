@@ -158,7 +158,9 @@ def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]
     for states in _chunks(list(truth.breakers.items())):
         yield value(breakers=states)
     for made in _chunks(truth.made):
-        yield value(calls=[[one.provider, one.at_ms, one.tokens] for one in made])
+        # a candidate's own, too: a Redis that kept its data has not forgotten the limits that its vendor told
+        scopes = ((name, one) for one in made for name in (one.provider, f"{one.provider}/{one.model}"))
+        yield value(calls=[[name, one.at_ms, one.tokens] for name, one in scopes])
     for held in _chunks(truth.holds):
         yield value(holds=[_hold(one, now_ms) for one in held])
 

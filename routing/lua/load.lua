@@ -6,7 +6,7 @@
 --   breakers [[name, state (JSON, as `judge` told it)]…], before any holds;
 --   holds [{attempt, at (admitted, Unix ms), provider, candidate, amount, tokens, slot_until (Unix ms),
 --     budgets [[name, ends, idle]…]}…]: attempts that are open;
---   calls [[provider, at (Unix ms), tokens]…]: whatever was admitted within the span, oldest first. They keep their
+--   calls [[provider or candidate, at (Unix ms), tokens]…]: whatever was admitted within the span, oldest first. They keep their
 --     reservations until they leave the window: for a minute the sum is too high, never too low.
 -- RETURNS the number of holds
 local ask = cjson.decode(ARGV[1])

@@ -22,6 +22,7 @@ from ledger.states import AttemptStatus, StepStatus
 from routing import budget
 from routing.admission import Admission, Admitted, Used
 from routing.ask import SPAN_MS, Ask, Rate
+from routing.breaker import Told, seen
 from routing.budget import Budget
 from routing.rebuild import Rebuild
 from routing.refusal import Refused
@@ -191,6 +192,18 @@ def test_calls_of_the_last_minute_still_count_after_a_rebuild(
     answer = gate.admit(Ask(new_id(), (place(rate=rate),)))
     assert isinstance(answer, Refused)
     assert answer.reasons[0].reason == "requests"
+
+
+def test_a_limit_that_a_vendor_told_holds_through_a_rebuild(ledger: Ledger, gate: Admission, rebuild: Rebuild) -> None:
+    told = Told(requests=2, used_requests=1, requests_free_ms=60_000)
+    for outcome in (seen(None, told), seen(None)):
+        admitted = ask(gate)
+        attempts.open_attempt(ledger, claim_of(admitted, accept(ledger)))
+        gate.conclude(admitted, Used(0), outcome)
+    rebuild.rebuild()
+    answer = gate.admit(Ask(new_id(), (place(),)))
+    assert isinstance(answer, Refused)
+    assert (answer.reasons[0].reason, answer.reasons[0].what) == ("requests", "sim/small")
 
 
 def test_a_redis_that_was_started_anew_is_not_believed(gate: Admission, rebuild: Rebuild, client: redis.Redis) -> None:
