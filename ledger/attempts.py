@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from goblin.errors import LeaseLost
-from ledger import holds
+from ledger import holds, marks
 from ledger.runs import PATIENCE
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, RunStatus, StepStatus
@@ -302,7 +302,8 @@ class Abandoned:
 def abandon(ledger: Ledger, *, calm: float, limit: int) -> list[Abandoned]:
     """End the attempts whose leases ran out and free their steps.
 
-    Nothing is taken from anybody until Postgres has been up for `calm` seconds: whoever is alive renews in that time.
+    Nothing is taken from anybody until Postgres has been in reach (marks.watch) for `calm` seconds, one lease: whoever
+    is alive renews in that time.
     """
-    rows = ledger.run("attempts.abandon", calm=calm, limit=limit)
+    rows = ledger.run("attempts.abandon", calm=calm, gap=marks.gap(calm), limit=limit)
     return [Abandoned(row.id, row.epoch, row.open_steps, row.attempts) for row in rows]

@@ -48,6 +48,17 @@ def _name(mark: str, queue: str | None) -> str:
     return mark if queue is None else f"{mark}:{queue}"
 
 
+def watch(ledger: Ledger, lease: float) -> None:
+    """Note that Postgres is in reach of who gives up leases (seconds); nothing is given up after a gap before one lease
+    has passed."""
+    ledger.run("marks.watch", gap=gap(lease))
+
+
+def gap(lease: float) -> float:
+    """Seconds out of reach in which no lease that is renewed every third of it runs out; a few looks at least."""
+    return max(2.0, lease / 2)
+
+
 @contextmanager
 def duty(ledger: Ledger, name: str) -> Iterator[bool]:
     """Whether this process may do a duty that one at a time should do; the turn ends with the block."""

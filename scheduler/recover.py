@@ -59,6 +59,7 @@ class Recovery:
 
     def go(self) -> bool:
         """One pass, or False when another scheduler is at it. Raises Unavailable while a part is away."""
+        marks.watch(self.ledger, self.lease)
         with marks.duty(self.ledger, "recover") as is_mine:
             if is_mine:
                 self._pass()

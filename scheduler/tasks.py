@@ -26,6 +26,7 @@ from scheduler.feed import Feeder
 from scheduler.probe import Probe
 from scheduler.prune import Prune
 from scheduler.recover import Recovery
+from scheduler.watch import Watch
 from workers.app import App
 from workers.order import Desk
 from workers.stream import Feed
@@ -71,6 +72,7 @@ def _duties(app: App, settings: Settings) -> Duties:
     scripts, routing = Scripts(client), settings.routing
     offers = Offers(settings, environment())
     offers.start()
+    Watch(ledger, settings.worker.lease).start()
     knobs = Knobs(routing.circuit_breaker_threshold)
     return Duties(
         Recovery(

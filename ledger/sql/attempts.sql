@@ -156,12 +156,15 @@ returning %(amount)s::bigint as charged;
 -- name: abandon
 -- Leases that ran out: the attempt ends and the step is free. Nobody saw how the call ended, so the most that it may
 -- have cost is charged as an estimate: its hold, which the budgets have room for.
--- It waits for nobody: what is locked is being worked on, and the next pass will see.
+-- It waits for nobody: what is locked is being worked on, and the next pass will see. Nor is anything given up before
+-- Postgres was in reach for a while: until then nobody could renew, and those who live are about to.
 with lost as (
     select a.id, r.key_id, r.cancel_requested_at is not null as is_cancelled
     from attempts a join runs r on r.id = a.run_id
     where a.status = 'open' and a.lease_until < now()
-      and pg_postmaster_start_time() < now() - make_interval(secs => %(calm)s)
+      and not exists (select from marks w where w.name = 'watched'
+                      and (w.set_at < now() - make_interval(secs => %(gap)s)
+                           or w.value::timestamptz > now() - make_interval(secs => %(calm)s)))
     order by a.lease_until limit %(limit)s
     for no key update skip locked
 ), attempt as (

@@ -43,6 +43,12 @@ where s.name is null
 on conflict (name) do update set value = excluded.value, set_at = now()
 returning substring(name from 9) as provider, value;
 
+-- name: watch
+-- Who gives up leases is in touch with Postgres: at last now, and since when without a gap is the value.
+insert into marks (name, value) values ('watched', now()::text)
+on conflict (name) do update set set_at = now(),
+    value = case when marks.set_at < now() - make_interval(secs => %(gap)s) then excluded.value else marks.value end;
+
 -- name: try_lock
 -- Held until the transaction ends; false when another scheduler is at it.
 select pg_try_advisory_xact_lock(hashtext(%(name)s)) as is_mine;

@@ -49,12 +49,6 @@ def test_a_look_shows_what_was_tried_in_its_order(ledger: Ledger) -> None:
     assert (seen.epoch, seen.status) == (2, StepStatus.PENDING)
 
 
-def test_nobody_is_given_up_while_postgres_has_just_come_up(ledger: Ledger) -> None:
-    attempts.open_attempt(ledger, claim(accept(ledger), lease=-1))
-    assert attempts.abandon(ledger, calm=86_400, limit=10) == []
-    assert len(attempts.abandon(ledger, calm=0, limit=10)) == 1
-
-
 def test_a_pass_takes_no_more_than_its_limit_and_the_oldest_first(ledger: Ledger) -> None:
     leases = {lease: accept(ledger) for lease in (-1, -9, -5)}
     for lease, run in leases.items():

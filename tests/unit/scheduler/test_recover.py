@@ -61,12 +61,30 @@ def test_a_step_whose_worker_lives_is_left_to_it(place: Place) -> None:
     assert place.sent() == []
 
 
-def test_nobody_is_given_up_while_postgres_has_just_come_up(place: Place) -> None:
+def test_nobody_is_given_up_while_postgres_has_just_come_in_reach(place: Place) -> None:
     run = place.publish()
     place.lose_messages()
     attempts.open_attempt(place.ledger, claim(run, 0, lease=-1))
     replace(place.patient, lease=86_400).go()
     assert place.sent() == []
+
+
+def test_nobody_is_given_up_before_he_could_renew_when_postgres_was_out_of_reach(place: Place) -> None:
+    """It went on meanwhile, as one does that froze, was cut off, or took over from another one."""
+    run = place.publish()
+    place.lose_messages()
+    attempts.open_attempt(place.ledger, claim(run, 0, lease=-1))
+    cut_off = "update marks set set_at = now() - interval '20 s', value = '2020-01-01 00:00+00' where name = 'watched'"
+    with place.ledger.engine.connect() as connection:
+        connection.exec_driver_sql(cut_off)
+    assert attempts.abandon(place.ledger, calm=30, limit=9) == []  # sent before, and read by Postgres now
+    waiting = replace(place.patient, lease=30)
+    waiting.go()
+    assert place.sent() == []
+    with place.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update marks set value = (now() - interval '31 s')::text where name = 'watched'")
+    waiting.go()
+    assert place.sent() == [(run, 0, 2)]
 
 
 def test_a_cancelled_run_whose_worker_went_away_ends(place: Place) -> None:
