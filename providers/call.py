@@ -1,4 +1,4 @@
-"""The only HTTP client. Carries a dialect's bytes, keeps the limits, and turns what httpx raises into our own errors.
+"""The only HTTP client: carries a dialect's bytes and keeps the limits. What it raises are our own errors.
 
 One connection pool per slot, taken last in first out, costs a fraction of the CPU of one pool for all. Slots belong to
 an origin, so that a connection is found alive where the last call left it. Threads may share one Caller.
@@ -10,10 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
-from ssl import SSLContext
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import TypeAlias
 
 import httpx
 
@@ -24,23 +21,20 @@ from providers.embed import Embed, Embeddings, Purpose, joined, slices
 from providers.errors import BrokenStream, Malformed, ProviderFault, UnknownModel, Unreachable
 from providers.message import Chat, Event, Text, Thought
 from providers.provider import Deadlines, Provider
+from providers.slot import IDLE_S, Origin, Slot, Transport, fault_of, origin_of
 from providers.wire.dialect import Decoder, HttpRequest
 from providers.wire.embedding import EMBEDDING
 from providers.wire.spoken import SPOKEN
 
 __all__ = ["Caller", "Control", "Watchdog", "fetch"]
 
-Transport: TypeAlias = Callable[[], httpx.BaseTransport]
-Origin: TypeAlias = tuple[str, str]
 Judge: TypeAlias = Callable[[Provider, int, Mapping[str, str], bytes], ProviderFault]
 
 LARGEST_ANSWER = 64 * 2**20  # bytes of a whole stream, with its framing
 LARGEST_COMPLAINT = 64 * 2**10  # bytes of an error answer that are read
 LARGEST_LIST = 8 * 2**20  # bytes of a list of models
-IDLE_S = 60.0  # that an unused connection is kept
-STALE_S = 1.0  # a kept connection that ends this soon after a request had ended before the request came
+PARTING_S = 1.0  # that a vendor is given to hear that its answer is not wanted any more
 _ECHO = 20  # characters of a prompt that no message may repeat
-_HEADERS = {"accept-encoding": "identity", "user-agent": "goblin-assistant"}  # a compressor would hold tokens back
 
 
 class Caller:
@@ -55,7 +49,7 @@ class Caller:
         self._transport = transport
         self._largest_answer = largest_answer
         self._watchdog = watchdog or Watchdog()
-        self._idle: dict[Origin, deque[_Slot]] = {}
+        self._idle: dict[Origin, deque[Slot]] = {}
 
     def stream(self, provider: Provider, chat: Chat, control: Control) -> Generator[Event, None, None]:
         """The events of one call, as they come; the connection is given back when the generator ends or is closed.
@@ -126,7 +120,7 @@ class Caller:
 
     def _abandon(self, provider: Provider, request: HttpRequest) -> None:
         """Tells a vendor to stop. Nobody waits for it for long, and nobody is told when it fails."""
-        brief = replace(provider, deadlines=Deadlines(STALE_S, STALE_S, STALE_S, STALE_S))
+        brief = replace(provider, deadlines=Deadlines(PARTING_S, PARTING_S, PARTING_S, PARTING_S))
         with contextlib.suppress(GoblinError):
             self.send(brief, request, Control(), SPOKEN[provider.dialect].fault)
 
@@ -153,7 +147,7 @@ class Caller:
             response = slot.send(request, provider, control)
             if response is None:
                 slot.close()  # its kept connection had ended; once more, on a new one
-                slot = _Slot(slot.origin, self._transport)
+                slot = Slot(slot.origin, self._transport)
                 response = slot.send(request, provider, control)
             if response is None:
                 raise Unreachable(f"{provider.name} closed the connection without an answer")
@@ -166,14 +160,14 @@ class Caller:
         finally:
             self._give_back(slot)
 
-    def _take(self, request: HttpRequest) -> "_Slot":
-        origin = _origin(request)
+    def _take(self, request: HttpRequest) -> Slot:
+        origin = origin_of(request)
         try:
             return self._idle[origin].pop()
         except (KeyError, IndexError):
-            return _Slot(origin, self._transport)
+            return Slot(origin, self._transport)
 
-    def _give_back(self, slot: "_Slot") -> None:
+    def _give_back(self, slot: Slot) -> None:
         """Slots that were not needed for a while are closed, oldest first."""
         slot.idle_since = time.monotonic()
         slots = self._idle.setdefault(slot.origin, deque())
@@ -183,79 +177,12 @@ class Caller:
                 slots.popleft().close()
 
 
-class _Slot:
-    """One HTTP client that holds one connection to one origin, for one call at a time."""
-
-    __slots__ = ("_client", "_is_new", "_socket", "idle_since", "origin")
-
-    def __init__(self, origin: Origin, transport: Transport | None) -> None:
-        self.origin = origin
-        self.idle_since = 0.0
-        self._socket: Any = None
-        self._is_new = False
-        self._client = httpx.Client(
-            transport=transport() if transport is not None else None,
-            verify=_tls(),
-            trust_env=False,
-            headers=_HEADERS,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_S),
-        )
-
-    def send(self, wanted: HttpRequest, provider: Provider, control: Control) -> httpx.Response | None:
-        """The answer's head; None when a kept connection had ended before the request reached the server."""
-        self._is_new = False
-        limits = provider.deadlines
-        silence = max(limits.first_token, limits.stall) + 1  # the watchdog is first, if it runs
-        began = time.monotonic()
-        try:
-            return self._client.send(
-                self._client.build_request(
-                    wanted.method,
-                    wanted.url,
-                    headers=dict(wanted.headers),
-                    content=wanted.body,
-                    timeout=httpx.Timeout(connect=limits.connect, read=silence, write=silence, pool=limits.connect),
-                    extensions={"trace": self._tracer(control)},
-                ),
-                stream=True,
-            )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            failure = error
-        if control.error is None and self._was_stale(failure, time.monotonic() - began):
-            return None
-        raise control.error or _fault(failure, provider, control, Unreachable)
-
-    def close(self) -> None:
-        self._client.close()
-
-    def _was_stale(self, failure: Exception, took_s: float) -> bool:
-        broken = isinstance(failure, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError)
-        return broken and self._socket is not None and not self._is_new and took_s < STALE_S
-
-    def _tracer(self, control: Control) -> Callable[[str, Mapping[str, Any]], None]:
-        """Follows the connection for `control`, which needs its socket and its phase."""
-
-        def trace(event: str, info: Mapping[str, Any]) -> None:
-            if event == "connection.connect_tcp.started":
-                self._is_new = True
-                control.attach(None)
-                control.enter("connect")
-            elif event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-                self._socket = info["return_value"].get_extra_info("socket")
-                control.attach(self._socket)
-            elif event == "http11.send_request_headers.started":
-                control.attach(self._socket)
-                control.asked()
-
-        return trace
-
-
 def fetch(provider: Provider, request: HttpRequest, timeout_s: float) -> bytes:
     """The body of a small answer, such as a list of models. Raises ProviderFault."""
     provider = replace(provider, deadlines=Deadlines(timeout_s, timeout_s, timeout_s, timeout_s))
     control = Control()
     control.start(provider.deadlines, provider.name)
-    slot = _Slot(_origin(request), None)
+    slot = Slot(origin_of(request), None)
     try:
         response = slot.send(request, provider, control)
         if response is None:
@@ -344,17 +271,7 @@ def _chunks(provider: Provider, response: httpx.Response, control: Control, most
         return
     except httpx.HTTPError as error:
         failure = error
-    raise control.error or _fault(failure, provider, control, BrokenStream)
-
-
-def _fault(error: Exception, provider: Provider, control: Control, broken: type[ProviderFault]) -> ProviderFault:
-    """Our name for what httpx raised; `broken` is what a lost connection means at this point."""
-    if isinstance(error, httpx.TimeoutException):
-        return control.late()
-    if isinstance(error, httpx.DecodingError):
-        return Malformed(f"{provider.name} answered in an encoding that was not asked for")
-    how = "broke off" if broken is BrokenStream else "cannot be reached"
-    return broken(f"{provider.name} {how}: {str(error)[:200] or type(error).__name__}")
+    raise control.error or fault_of(failure, provider, control, BrokenStream)
 
 
 def _keep_discreet(fault: ProviderFault, provider: Provider, said: Iterable[str]) -> None:
@@ -366,14 +283,3 @@ def _keep_discreet(fault: ProviderFault, provider: Provider, said: Iterable[str]
             f"{provider.name}: {fault.slug.replace('_', ' ')} (its words repeat the prompt and are withheld)"
         )
         fault.args = (fault.message,)
-
-
-def _origin(request: HttpRequest) -> Origin:
-    parts = urlsplit(request.url)
-    return parts.scheme, parts.netloc
-
-
-@cache
-def _tls() -> SSLContext:
-    """One for all connections: each of its own would cost tens of milliseconds and megabytes."""
-    return httpx.create_ssl_context()
