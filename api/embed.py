@@ -87,7 +87,7 @@ class _Errand:
             given = self._admitted(route, error)
             attempt = given.admitted.attempt
             try:
-                number = attempts.open_attempt(self.house.ledger, self._claim(route, given))
+                number = attempts.open_attempt(self.house.ledger, self._claim(route, given), patience=_PATIENCE_S)
             except Outdated:  # rebuilt meanwhile, or to be rebuilt: counters that the ledger does not know hold nothing
                 raise self._closed(Refused(()).as_error()) from None
             if number is None:

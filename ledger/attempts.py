@@ -14,6 +14,8 @@ from ledger.runs import PATIENCE
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, RunStatus, StepStatus
 
+OPENING = 60.0  # seconds that an admitted call may wait to be written down: the fleet holds its place for longer
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -87,13 +89,16 @@ class Closed:
     ended: Ended | None = None  # the run, when this was its last step and what it becomes was said
 
 
-def open_attempt(ledger: Ledger, claim: Claim) -> int | None:
+def open_attempt(ledger: Ledger, claim: Claim, *, patience: float = OPENING) -> int | None:
     """Claim a step for one call: the attempt's number, or None when the message is stale or another one was first.
 
-    Raises Outdated when the admission's counters were rebuilt meanwhile: it holds nothing any more, so ask again.
+    May be repeated, and is while Postgres is away, for `patience` seconds: what was admitted keeps its place from
+    others, be it the only one, until the ledger has it or it is held to be lost. Raises Outdated when the admission's
+    counters were rebuilt meanwhile: it holds nothing any more, so ask again.
     """
     rows = ledger.run(
         "attempts.open",
+        patience,
         run=claim.run,
         idx=claim.idx,
         epoch=claim.epoch,
@@ -109,8 +114,9 @@ def open_attempt(ledger: Ledger, claim: Claim) -> int | None:
         admitted_at=claim.admitted_at,
         decision=Jsonb(claim.decision),
     )
+    rows = rows or ledger.run("attempts.opened", patience, attempt=claim.attempt)
     if not rows and claim.generation is not None:
-        holds.require_current(ledger, claim.generation)
+        holds.require_current(ledger, claim.generation, patience)
     return rows[0].number if rows else None
 
 

@@ -83,14 +83,14 @@ class End:
     output: int
 
 
-def current(ledger: Ledger) -> str | None:
+def current(ledger: Ledger, patience: float = 0) -> str | None:
     """The generation that attempts open under; None before the first."""
-    return marks.get(ledger, MARK) or None
+    return marks.get(ledger, MARK, patience) or None
 
 
-def require_current(ledger: Ledger, generation: str) -> None:
+def require_current(ledger: Ledger, generation: str, patience: float = 0) -> None:
     """Raises Outdated when another generation is in use."""
-    if current(ledger) != generation:
+    if current(ledger, patience) != generation:
         raise Outdated("the fleet's counters were rebuilt after this admission", retry_after=0)
 
 

@@ -9,8 +9,8 @@ from ledger.session import Ledger
 BATCH = "steps.batch"  # the queue of the steps of batches; no provider can be called so
 
 
-def get(ledger: Ledger, name: str) -> str | None:
-    rows = ledger.run("marks.get", name=name)
+def get(ledger: Ledger, name: str, patience: float = 0) -> str | None:
+    rows = ledger.run("marks.get", patience, name=name)
     return rows[0].value if rows else None
 
 

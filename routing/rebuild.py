@@ -25,7 +25,7 @@ from routing.breaker import Change, Knobs, changes
 from routing.budget import Counter
 from routing.script import Scripts, server_of
 
-UNOPENED_MS = 120_000  # after which an admission without an attempt is given back: no opening takes that long
+UNOPENED_MS = 120_000  # after which an admission without an attempt is given back: attempts.OPENING is shorter
 LONGEST_MS = 900_000  # that a call found open is believed to last, if nobody says that it ended
 CHUNK = 1_000  # holds or counters in one message to Redis
 _T = TypeVar("_T")

@@ -29,6 +29,10 @@ select %(attempt)s, run_id, idx, attempts, %(provider)s, %(model)s, %(owner)s,
 from step
 returning number;
 
+-- name: opened
+-- Was this attempt opened before? Asked when an open found nothing, for example after a lost answer.
+select number from attempts where id = %(attempt)s and status = 'open';
+
 -- name: take
 -- The worker that will make the call takes the lease from the one that admitted it.
 update attempts a set owner = %(owner)s, lease_until = now() + make_interval(secs => %(lease)s)

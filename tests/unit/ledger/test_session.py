@@ -116,6 +116,26 @@ def test_patience_ends(far: Ledger, wire: Wire) -> None:
         far.run("marks.get", patience=0.3, name="x")
 
 
+def test_a_claim_outlives_an_outage_with_what_was_admitted_for_it(far: Ledger, wire: Wire) -> None:
+    run = accept(far)
+    wire.shut()
+    opening = begin(lambda: attempts.open_attempt(far, claim(run)))
+    with pytest.raises(Unavailable):
+        marks.get(far, "while it is away")
+    assert not opening.done()
+    wire.mend()
+    assert opening.result() == 1
+
+
+def test_a_claim_whose_answer_was_lost_is_found_again(far: Ledger, wire: Wire) -> None:
+    run = accept(far)
+    made = claim(run)
+    wire.lose_answer()
+    assert attempts.open_attempt(far, made) == 1
+    assert attempts.open_attempt(far, claim(run)) is None
+    assert one(far, "select count(*) from attempts where run_id = %s", run) == (1,)
+
+
 def test_a_settle_whose_answer_was_lost_is_not_a_loss(far: Ledger, wire: Wire) -> None:
     run = accept(far)
     made = claim(run)
