@@ -59,6 +59,12 @@ def gap(lease: float) -> float:
     return max(2.0, lease / 2)
 
 
+def is_calm(ledger: Ledger, calm: float) -> bool:
+    """Whether Postgres was in reach of who gives up leases for `calm` seconds: all who live could tell it something."""
+    (row,) = ledger.run("marks.calm", calm=calm, gap=gap(calm))
+    return bool(row.is_calm)
+
+
 @contextmanager
 def duty(ledger: Ledger, name: str) -> Iterator[bool]:
     """Whether this process may do a duty that one at a time should do; the turn ends with the block."""

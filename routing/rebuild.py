@@ -25,7 +25,8 @@ from routing.breaker import Change, Knobs, changes
 from routing.budget import Counter
 from routing.script import Scripts, server_of
 
-UNOPENED_MS = 120_000  # after which an admission without an attempt is given back: attempts.OPENING is shorter
+VACANT_MS = 5_000  # after which the place of an admission without an attempt goes to others
+UNOPENED_MS = 120_000  # after which its money does: attempts.OPENING is shorter
 LONGEST_MS = 900_000  # that a call found open is believed to last, if nobody says that it ended
 CHUNK = 1_000  # holds or counters in one message to Redis
 _T = TypeVar("_T")
@@ -34,20 +35,26 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What one pass did: holds settled by what the ledger knows, and holds given back that nobody opened."""
+    """What one pass did: holds settled by what the ledger knows, and those of attempts that nobody opened given up."""
 
     is_rebuilt: bool
     settled: int
     released: int
+    vacated: int  # the place alone
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """Needed by the scheduler alone; one per process. Holds without an attempt are given back after `unopened_ms`."""
+    """Needed by the scheduler alone; one per process.
+
+    Who was admitted and has not opened an attempt for `vacant_ms` of Postgres in reach loses the slot, and the turn as
+    the probe; after `unopened_ms` the hold is given back.
+    """
 
     ledger: Ledger
     scripts: Scripts
     knobs: Knobs = Knobs()  # noqa: RUF009
+    vacant_ms: int = VACANT_MS
     unopened_ms: int = UNOPENED_MS
 
     def go(self) -> Mended | None:
@@ -85,8 +92,9 @@ class Rebuild:
         self._forget(left)
         return generation
 
-    def reconcile(self) -> tuple[int, int]:
-        """Settle the holds whose attempts have ended, release the old ones whose attempts never began.
+    def reconcile(self) -> tuple[int, int, int]:
+        """Settle the holds whose attempts have ended, release the old ones whose attempts never began, and vacate those
+        whose attempts should have.
 
         How many of each. Costs one statement for every thousand calls under way.
         """
@@ -94,19 +102,29 @@ class Rebuild:
         with outages():
             generation, now_ms = str(client.get(f"{prefix}:generation")), _now_ms(client)
             held: Any = client.zrange(f"{self.scripts.root(generation)}holds", 0, -1, withscores=True)
-        settled = released = 0
+        answers: list[Any] = []
         for chunk in _chunks(held):
             ends = holds.ended(self.ledger, [uuid.UUID(attempt) for attempt, _ in chunk])
-            verbs = [
-                verb for attempt, at_ms in chunk if (verb := _mend(attempt, ends, now_ms - at_ms > self.unopened_ms))
-            ]
+            verbs = [verb for attempt, at_ms in chunk if (verb := self._mend(attempt, ends, now_ms - at_ms))]
+            if any(verb == "vacate" for verb, _ in verbs) and not marks.is_calm(self.ledger, self.vacant_ms / 1000):
+                verbs = [one for one in verbs if one[0] != "vacate"]
             if verbs:
-                self.scripts.run_all(verbs)
-            settled += sum(verb == "settle" for verb, _ in verbs)
-            released += sum(verb == "release" for verb, _ in verbs)
-        if settled or released:
-            _log.info("holds.reconciled", settled=settled, released=released)
-        return settled, released
+                answers += [answer[0] for answer in self.scripts.run_all(verbs)]
+        settled, released, vacated = map(answers.count, ("settled", "released", "vacated"))
+        if settled or released or vacated:
+            _log.info("holds.reconciled", settled=settled, released=released, vacated=vacated)
+        return settled, released, vacated
+
+    def _mend(self, attempt: str, ends: dict[uuid.UUID, End], age_ms: float) -> tuple[str, dict[str, Any]] | None:
+        end = ends.get(uuid.UUID(attempt))
+        if end is None:
+            if age_ms > self.unopened_ms:
+                return "release", {"attempt": attempt}
+            return ("vacate", {"attempt": attempt}) if age_ms > self.vacant_ms else None
+        if not end.has_ended:
+            return None
+        used = {"amount": end.amount, "input": end.input, "output": end.output}
+        return "settle", {"attempt": attempt, **used, "generation": "", "budgets": []}
 
     def _tell_breakers(self, truth: Truth) -> list[Change]:
         """How calls ended that Redis was not told of, or has forgotten, before it lets others through."""
@@ -194,16 +212,6 @@ def _hold(one: Hold, now_ms: int) -> dict[str, Any]:
         "slot_until": one.at_ms + LONGEST_MS,
         "budgets": above,
     }
-
-
-def _mend(attempt: str, ends: dict[uuid.UUID, End], is_old: bool) -> tuple[str, dict[str, Any]] | None:
-    end = ends.get(uuid.UUID(attempt))
-    if end is None:
-        return ("release", {"attempt": attempt}) if is_old else None
-    if not end.has_ended:
-        return None
-    used = {"amount": end.amount, "input": end.input, "output": end.output}
-    return "settle", {"attempt": attempt, **used, "generation": "", "budgets": []}
 
 
 def _chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

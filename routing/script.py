@@ -22,6 +22,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "admit": ("generation", "money", "window", "breaker"),
     "settle": ("generation", "money", "window", "hold"),
     "release": ("generation", "money", "window", "breaker", "hold"),
+    "vacate": ("generation", "breaker", "hold"),
     "extend": ("generation", "money"),
     "correct": ("generation", "money", "hold"),
     "observe": (),

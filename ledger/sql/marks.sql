@@ -49,6 +49,12 @@ insert into marks (name, value) values ('watched', now()::text)
 on conflict (name) do update set set_at = now(),
     value = case when marks.set_at < now() - make_interval(secs => %(gap)s) then excluded.value else marks.value end;
 
+-- name: calm
+-- Was Postgres in reach of them for so many seconds, without a gap?
+select exists (select from marks where name = 'watched'
+               and set_at >= now() - make_interval(secs => %(gap)s)
+               and value::timestamptz <= now() - make_interval(secs => %(calm)s)) as is_calm;
+
 -- name: try_lock
 -- Held until the transaction ends; false when another scheduler is at it.
 select pg_try_advisory_xact_lock(hashtext(%(name)s)) as is_mine;

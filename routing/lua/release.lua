@@ -17,11 +17,6 @@ for _, scope in ipairs(record.windows) do
   if scope[4] > 0 then window.token_tat = window.token_tat - record.tokens * record.span / scope[4] end
   save_window(window)
 end
-if record.is_probe then
-  for _, name in ipairs({record.provider, record.candidate}) do
-    local breaker = read_breaker(name)
-    if breaker.probe == attempt then redis.call("HDEL", breaker.key, "probe", "probe_until") end
-  end
-end
+end_probe(attempt, record)
 give_back(root, attempt, record, 0)
 return {"released"}

@@ -157,6 +157,16 @@ CASES: dict[str, list[Do]] = {
         Do("settle", end("a", 40), ["again"]),
         admit(admitted(), "b", place(amount=250, rpm=1, tpm=100, tokens=100, concurrency=1), budgets=RUN),
     ],
+    "whose place went to others keeps the money, and may be called yet": [
+        admit(admitted(), "a", place(amount=200, **ONE_SLOT), budgets=RUN),
+        Do("vacate", {"attempt": "a"}, ["vacated"]),
+        Do("vacate", {"attempt": "a"}, ["unknown"]),
+        admit(admitted(), "b", place(amount=50, **ONE_SLOT), budgets=RUN),
+        admit(["refused", "slots", -1, "near"], "c", place(amount=0, **ONE_SLOT), budgets=RUN),
+        Do("settle", end("a", 200), ["settled", "run:1"]),
+        admit(["refused", "slots", -1, "near"], "c", place(amount=0, **ONE_SLOT), budgets=RUN),
+        Do("vacate", {"attempt": "a"}, ["unknown"]),
+    ],
     "asking twice takes one place": [
         admit(admitted(), "a", place("dear/large", 300), place("near/small"), budgets=[["run:1", 450, 0, DAY]]),
         admit(admitted(), "a", place("dear/large", 300), place("near/small"), budgets=[["run:1", 450, 0, DAY]]),
@@ -272,4 +282,5 @@ def test_without_a_generation_nothing_is_decided(both: Both) -> None:
     assert both.run("admit", ask("a")) == ["rebuilding"]
     assert both.run("settle", end("a")) == ["rebuilding"]
     assert both.run("release", {"attempt": "a"}) == ["rebuilding"]
+    assert both.run("vacate", {"attempt": "a"}) == ["rebuilding"]
     assert both.run("correct", {"attempt": "a", "amount": 1}) == ["rebuilding"]

@@ -93,6 +93,11 @@ class Machine(RuleBasedStateMachine):
         self.sent.pop(attempt, None)
         assert self.both.run("release", {"attempt": attempt}) == ["released"]
 
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def vacate(self, data: st.DataObject) -> None:
+        self.both.run("vacate", {"attempt": data.draw(st.sampled_from(sorted(self.open)))})
+
     @rule(
         name=st.sampled_from(CANDIDATES),
         verb=st.sampled_from(["good", "bad", "open", "cool"]),

@@ -71,6 +71,16 @@ CASES: dict[str, list[Do]] = {
         Do("release", {"attempt": "a"}, ["released"]),
         admit(admitted(after=5000, probe=True), "b"),
     ],
+    "a probe that nobody opened lets the next one try, and has no say any more": [
+        Do("judge", verdict("open"), ["near", "opened"]),
+        admit(admitted(after=5000, probe=True), "a", after=5000),
+        Do("vacate", {"attempt": "a"}, ["vacated"]),
+        admit(admitted(after=5000, probe=True), "b"),
+        Do("vacate", {"attempt": "a"}, ["unknown"]),
+        Do("judge", verdict("bad", "a"), []),
+        admit(["refused", "probing", -1, "near"], "c"),
+        Do("judge", verdict("good", "b"), ["near", "closed"]),
+    ],
     "a probe whose worker went away lets the next one try once its hold is settled": [
         Do("judge", verdict("open"), ["near", "opened"]),
         admit(admitted(after=5000, probe=True), "a", after=5000),

@@ -190,12 +190,26 @@ class Twin:
             window.last = window.bucket(now)
             window.request_tat -= record["span"] / rpm if rpm else 0
             window.token_tat -= record["one"]["tokens"] * record["span"] / tpm if tpm else 0
-        for name in (record["one"]["provider"], record["one"]["candidate"]):
-            breaker = self.breakers[name]
-            if breaker.probe == attempt:
-                breaker.probe, breaker.probe_until = "", 0
+        self._end_probe(attempt)
         self._give_back(attempt, 0)
         return ["released"]
+
+    def vacate(self, ask: dict[str, Any], now: int) -> Answer:
+        attempt = ask["attempt"]
+        if self.generation is None:
+            return ["rebuilding"]
+        if attempt not in self.records:
+            return ["unknown"]
+        had_slot = self.slots[self.records[attempt]["one"]["provider"]].pop(attempt, None) is not None
+        return ["vacated" if self._end_probe(attempt) or had_slot else "unknown"]
+
+    def _end_probe(self, attempt: str) -> bool:
+        one, was_probe = self.records[attempt]["one"], False
+        for name in (one["provider"], one["candidate"]):
+            breaker = self.breakers[name]
+            if breaker.probe == attempt:
+                breaker.probe, breaker.probe_until, was_probe = "", 0, True
+        return was_probe
 
     def _give_back(self, attempt: str, amount: int) -> list[str]:
         record, alerts = self.records.pop(attempt), []

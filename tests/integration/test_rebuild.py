@@ -14,7 +14,7 @@ import redis
 from goblin import kv
 from goblin.clock import new_id
 from goblin.errors import LeaseLost, Unavailable
-from ledger import attempts, holds, keys, runs
+from ledger import attempts, holds, keys, marks, runs
 from ledger.attempts import Charge, Ending
 from ledger.holds import Outdated
 from ledger.session import Ledger
@@ -34,6 +34,8 @@ from tests.fakes.runs import accept, one, request
 from tests.processes import Processes, ValkeyContainer
 
 LARGE = 10**9
+LEASE = 12.0
+ONE_AT_ONCE = Rate(concurrency=1)
 
 
 @pytest.fixture
@@ -56,6 +58,10 @@ def ask(gate: Admission, *budgets: Budget, rate: Rate = Rate()) -> Admitted:  # 
     answer = gate.admit(Ask(new_id(), (place(budgets=own, rate=rate),), budgets))
     assert isinstance(answer, Admitted)
     return answer
+
+
+def has_slot(gate: Admission) -> bool:
+    return isinstance(gate.admit(Ask(new_id(), (place(rate=ONE_AT_ONCE),))), Admitted)
 
 
 def settle(ledger: Ledger, admitted: Admitted, cost: int, key: uuid.UUID | None = None) -> None:
@@ -244,12 +250,12 @@ def test_what_a_late_worker_really_spent_reaches_the_counters(
     attempts.open_attempt(ledger, replace(claim_of(late, run), lease=-1))
     attempts.abandon(ledger, calm=0, limit=10)
     if is_counted_before:
-        assert rebuild.reconcile() == (1, 0)
+        assert rebuild.reconcile() == (1, 0, 0)
         assert counted(gate, run)["run"] == (late.place.hold, 0)
     with pytest.raises(LeaseLost) as lost:
         settle(ledger, late, 60, key)
     gate.correct(late.attempt, lost.value.details["charged"])
-    assert rebuild.reconcile() == (0, 0)
+    assert rebuild.reconcile() == (0, 0, 0)
     assert counted(gate, run)["run"] == (60, 0)
     assert set(counted(gate, run).values()) == {(60, 0)}
 
@@ -276,9 +282,9 @@ def test_a_hold_whose_call_has_ended_is_settled_by_the_ledger(
     attempts.open_attempt(ledger, claim_of(ended, run, 0))
     attempts.open_attempt(ledger, claim_of(running, run, 1))
     settle(ledger, ended, 60, key)
-    assert rebuild.reconcile() == (1, 0)
+    assert rebuild.reconcile() == (1, 0, 0)
     assert counted(gate, run)["run"] == (60, 100)
-    assert rebuild.reconcile() == (0, 0)
+    assert rebuild.reconcile() == (0, 0, 0)
 
 
 def test_a_hold_that_nobody_opened_is_given_back_once_it_is_old(
@@ -286,9 +292,51 @@ def test_a_hold_that_nobody_opened_is_given_back_once_it_is_old(
 ) -> None:
     run = accept(ledger)
     ask(gate, *above(run, key))
-    assert rebuild.reconcile() == (0, 0)
-    assert Rebuild(ledger, gate.scripts, unopened_ms=-1).reconcile() == (0, 1)
+    assert rebuild.reconcile() == (0, 0, 0)
+    assert Rebuild(ledger, gate.scripts, unopened_ms=-1).reconcile() == (0, 1, 0)
     assert counted(gate, run)["run"] == (0, 0)
+
+
+def test_a_place_that_nobody_opened_goes_to_others_and_its_money_does_not(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    """As when a worker dies or freezes between the two writes: it had the only slot of its provider."""
+    run, impatient = accept(ledger), replace(rebuild, vacant_ms=-1)
+    marks.watch(ledger, LEASE)
+    admitted = ask(gate, *above(run, key), rate=ONE_AT_ONCE)
+    assert not has_slot(gate)
+    assert impatient.reconcile() == (0, 0, 1)
+    assert impatient.reconcile() == (0, 0, 0)
+    assert has_slot(gate)
+    assert counted(gate, run)["run"] == (0, 100)
+    assert attempts.open_attempt(ledger, claim_of(admitted, run)) == 1
+    gate.settle(admitted.attempt, Used(30))
+    assert counted(gate, run)["run"] == (30, 0)
+
+
+def test_a_place_is_left_to_who_was_just_admitted_and_to_who_has_opened(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    run = accept(ledger)
+    marks.watch(ledger, LEASE)
+    admitted = ask(gate, *above(run, key), rate=ONE_AT_ONCE)
+    assert rebuild.reconcile() == (0, 0, 0)
+    attempts.open_attempt(ledger, claim_of(admitted, run))
+    assert replace(rebuild, vacant_ms=-1).reconcile() == (0, 0, 0)
+    assert not has_slot(gate)
+
+
+def test_a_place_is_left_to_who_could_not_open_because_postgres_was_away(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    ask(gate, *above(accept(ledger), key), rate=ONE_AT_ONCE)
+    impatient = replace(rebuild, vacant_ms=-1)
+    marks.watch(ledger, LEASE)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("update marks set set_at = now() - interval '20 s' where name = 'watched'")
+    assert impatient.reconcile() == (0, 0, 0)
+    marks.watch(ledger, LEASE)
+    assert impatient.reconcile() == (0, 0, 1)
 
 
 def test_many_processes_spend_a_budget_to_its_end_through_a_loss_of_redis(

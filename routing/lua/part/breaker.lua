@@ -84,6 +84,19 @@ local function pass_breaker(breaker, now, attempt, probe_ms)
   return false
 end
 
+-- The call of this record says nothing: the next one may be the probe. RETURNS whether it was.
+local function end_probe(attempt, record)
+  local was_probe = false
+  for _, name in ipairs(record.is_probe and {record.provider, record.candidate} or {}) do
+    local breaker = read_breaker(name)
+    if breaker.probe == attempt then
+      redis.call("HDEL", breaker.key, "probe", "probe_until")
+      was_probe = true
+    end
+  end
+  return was_probe
+end
+
 -- What must outlive Redis, as JSON
 local function kept_state(name, key)
   local known, state = redis.call("HMGET", key, unpack(KEPT)), {}
