@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CLOSING_S = 3  # that open streams get to end when the API stops; their clients take them up elsewhere
 BACKLOG = 2_048
+KEEP_ALIVE_S = 75  # longer than clients (httpx 5) and balancers (AWS 60): who closes first may cut the next request
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  (default: as configured, 127.0.0.1)")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.  (default: as configured, 3001)")]
@@ -171,6 +172,7 @@ def _serve(listener: socket.socket, workers: int) -> None:
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=CLOSING_S,
     )
     if workers > 1:

@@ -1,14 +1,17 @@
 """The single processes of a deployment, each as its own command on servers that are configured."""
 
+import contextlib
+import http.client
 import json
 import os
 import subprocess
 import sys
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -25,15 +28,17 @@ def servers(database: str, redis_url: str) -> dict[str, str]:
     return {**kept, "DATABASE_URL": database, "REDIS_URL": redis_url}
 
 
-@contextmanager
+@contextlib.contextmanager
 def command(servers: dict[str, str], *arguments: str) -> "Iterator[subprocess.Popen[str]]":
     """Asked to stop at the end, and stopping with 0."""
     with subprocess.Popen(
         [*GOBLIN, *arguments], env=servers, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        yield process
-        process.terminate()
-        process.communicate(timeout=PATIENCE_S)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
 
 
@@ -54,6 +59,22 @@ def test_the_api_says_where_it_listens_and_answers_there(servers: dict[str, str]
     with command(servers, "api", "--port", "0", "--workers", "2") as process:
         assert process.stdout
         assert status(json.loads(process.stdout.readline())["url"] + "/api/health") == 200
+
+
+def test_a_client_that_pauses_asks_on_over_its_connection(servers: dict[str, str]) -> None:
+    """httpx, and so most SDKs, may use a connection again until it was idle for 5 s: it must still be there."""
+    with command(servers, "api", "--port", "0", "--workers", "2") as process:
+        assert process.stdout
+        address = urllib.parse.urlsplit(json.loads(process.stdout.readline())["url"])
+        client = http.client.HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE_S)
+        client.auto_open = 0  # a second connection would hide that the first was closed
+        client.connect()
+        with contextlib.closing(client):
+            for pause_s in (0, 6):
+                time.sleep(pause_s)
+                client.request("GET", "/api/health")
+                answer = client.getresponse()
+                assert (answer.status, bool(answer.read())) == (200, True)
 
 
 def test_the_api_refuses_other_machines_without_a_key(servers: dict[str, str]) -> None:

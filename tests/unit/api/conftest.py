@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from api.app import create
+from cli.processes import KEEP_ALIVE_S
 from goblin import kv
 from goblin.clock import new_id
 from goblin.settings import Settings, load
@@ -48,7 +49,12 @@ models = ["riddle"]
 def served(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     """The URL of an API that runs as long as the block does."""
     config = uvicorn.Config(
-        create(settings, environ), host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1
+        create(settings, environ),
+        host="127.0.0.1",
+        port=0,
+        log_level="error",
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=1,
     )
     listening = config.bind_socket()
     server = uvicorn.Server(config)
