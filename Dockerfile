@@ -4,7 +4,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /venv
 COPY constraints.txt ./
-RUN /venv/bin/pip install --require-hashes -r constraints.txt
+RUN /venv/bin/pip install --no-deps --require-hashes -r constraints.txt
 COPY . ./
 RUN /venv/bin/pip install --no-build-isolation --no-deps .
 

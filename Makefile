@@ -79,9 +79,11 @@ $(VENV)/bench: constraints-bench.txt pyproject.toml | $(BIN)/python
 	$(call install,constraints-bench.txt)
 	@touch $(VENV)/runtime $(VENV)/dev
 
+# The lock is whole: nothing is left to resolve. pip before 23.3 would look for the newest of a package that another one wants
+# with an extra, and refuse it for its hash.
 define install
 	@echo "installing $(1) into $(VENV)"
-	@$(INSTALL) --require-hashes -r $(1)
+	@$(INSTALL) --no-deps --require-hashes -r $(1)
 	@$(INSTALL) --no-build-isolation --no-deps --editable .
 	@touch $@
 endef
