@@ -89,7 +89,7 @@ class Scripts:
         survives: so the name is that of the server which has the texts.
         """
         with self.client.pipeline() as pipe:
-            pipe.watch(f"{self.prefix}:server")  # type: ignore[no-untyped-call]
+            pipe.watch(f"{self.prefix}:loader")  # type: ignore[no-untyped-call] # a key that nobody writes
             server = server_of(pipe)
             texts = {verb: text.replace(_SERVER, server) for verb, text in self._texts.items()}
             pipe.multi()

@@ -221,6 +221,18 @@ def test_a_redis_that_was_started_anew_is_not_believed(gate: Admission, rebuild:
     assert not list(client.scan_iter(gate.scripts.root(before or "") + "*"))
 
 
+def test_a_worker_that_loads_its_scripts_beside_a_rebuild_takes_it_for_no_outage(
+    client: redis.Redis, redis_url: str
+) -> None:
+    def loading() -> int:
+        gates = [Admission(Scripts(kv.connect(redis_url))) for _ in range(40)]
+        return len([gate.admit(Ask(new_id(), (place(),))) for gate in gates])
+
+    workers = begin(loading)
+    until(lambda: client.set("{goblin}:server", "as a rebuild does") and workers.done(), "their answers")
+    assert workers.result() == 40
+
+
 def test_what_comes_back_from_disk_is_not_believed_for_a_moment(
     processes: Processes, tmp_path: Path, ledger: Ledger
 ) -> None:
