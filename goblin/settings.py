@@ -63,6 +63,7 @@ class ModelSettings(Section):
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
     cached_input_usd_mtok: Usd | None = None
+    reasoning_usd_mtok: Usd | None = Field(None, description="of thoughts, where they cost other than the answer")
 
 
 class ProviderSettings(Section):
@@ -81,6 +82,7 @@ class ProviderSettings(Section):
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
     cached_input_usd_mtok: Usd | None = None
+    reasoning_usd_mtok: Usd | None = Field(None, description="of thoughts, where they cost other than the answer")
     query_usd_mdim: Usd | None = Field(
         None, description="of an index of vectors: USD per million dimensions of what is searched for"
     )

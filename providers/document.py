@@ -73,7 +73,7 @@ def _needs(name: str, row: Row) -> Iterator[str]:
 def _model(name: str, row: Row, model: ModelRow, moment: datetime) -> tuple[str, ...]:
     window = f"{model.context:,}" if model.context else ""
     uses = ", ".join(model.classes) if model.kind == "chat" else model.kind
-    known = price.find(row, model.id, ProviderSettings(), moment)
+    known = price.find(row, model.id, ProviderSettings(), moment, vectors=model.kind == "embedding")
     start = (name, f"`{model.id}`", window, uses)
     if known is not None:
         source = f"catalog: {model.source}" if known.source == "catalog" else known.source
@@ -86,7 +86,8 @@ def _rate(known: Price, kind: str) -> str:
     """The plain rate, and the others with the size of prompt above which they hold."""
     tiers = [f"{_usd(getattr(tier, kind))} over {tier.over:,}" for tier in known.tiers]
     fee = [f"{_usd(known.per_request)} a request"] if known.per_request and kind == "input" else []
-    more = "; ".join(tiers + fee)
+    thoughts = [f"{_usd(known.reasoning)} for thoughts"] if known.reasoning is not None and kind == "output" else []
+    more = "; ".join(tiers + fee + thoughts)
     return _usd(getattr(known, kind)) + (f" ({more})" if more else "")
 
 

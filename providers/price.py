@@ -20,6 +20,7 @@ from providers.message import Usage
 from providers.row import Row, Usd
 
 _HORIZON = timedelta(minutes=15)
+_NAMES = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,14 @@ class Tier:
     output: int
     cache_read: int
     cache_write: int
+    reasoning: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """Nano-dollars per million tokens; `per_request` in nano-dollars. `source` names who says so.
 
+    `reasoning` is the rate of that part of the output which is thoughts, None = that of the output.
     Take `at(input_tokens)` before reading the rates of one call: long prompts may have their own.
     """
 
@@ -47,40 +50,50 @@ class Price:
     source: str
     per_request: int = 0
     tiers: tuple[Tier, ...] = ()  # rising
+    reasoning: int | None = None
 
     def at(self, input_tokens: int) -> "Price":
         """The price of a call with so many input tokens, without tiers."""
         if not self.tiers:
             return self
         tier = next((tier for tier in reversed(self.tiers) if input_tokens > tier.over), None)
-        if tier is None:
-            return replace(self, tiers=())
-        return Price(tier.input, tier.output, tier.cache_read, tier.cache_write, self.source, self.per_request)
+        return replace(self, tiers=(), **({} if tier is None else _rates(tier)))
 
 
 FREE = Price(0, 0, 0, 0, "local")
 
 
 def cost(price: Price, usage: Usage) -> NanoUsd:
-    """What a call cost. Cached input is charged at its own rates, the rest of the input at the plain one."""
+    """What a call cost. Cached input and thoughts are charged at their own rates, the rest at the plain ones."""
     at = price.at(usage.input)
     fresh = max(usage.input - usage.cache_read - usage.cache_write, 0)
+    thoughts = min(usage.reasoning, usage.output)
     return money.cost(
         (
             (fresh, at.input),
             (usage.cache_read, at.cache_read),
             (usage.cache_write, at.cache_write),
-            (usage.output, at.output),
+            (usage.output - thoughts, at.output),
+            (thoughts, _of_thoughts(at)),
             (MILLION, at.per_request),
         )
     )
 
 
 def worst_case(price: Price, input_tokens: int, max_output_tokens: int) -> NanoUsd:
-    """The most that a call of this size can cost: nothing cached for less, the whole output limit used."""
+    """The most that a call of this size can cost: nothing cached for less, the whole output limit used, and for what
+    is dearer."""
     at = price.at(input_tokens)
-    dearest = max(at.input, at.cache_write)
-    return money.of_millionths(input_tokens * dearest + max_output_tokens * at.output + MILLION * at.per_request)
+    read, written = max(at.input, at.cache_write), max(at.output, _of_thoughts(at))
+    return money.of_millionths(input_tokens * read + max_output_tokens * written + MILLION * at.per_request)
+
+
+def _of_thoughts(rates: Price | Tier) -> int:
+    return rates.output if rates.reasoning is None else rates.reasoning
+
+
+def _rates(known: Price | Tier) -> dict[str, Any]:
+    return {name: getattr(known, name) for name in _NAMES}
 
 
 def search(rate: int | None, dimensions: int) -> NanoUsd:
@@ -88,13 +101,16 @@ def search(rate: int | None, dimensions: int) -> NanoUsd:
     return money.of_millionths((rate or 0) * dimensions)
 
 
-def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime) -> Price | None:
-    """The price of a model of a provider at `now`; None = not known. Raises ConfigError for a price that is none."""
-    base = FREE if row.is_free else _snapshot(row, model_id, now) or _catalog(row, model_id)
+def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime, *, vectors: bool = False) -> Price | None:
+    """The price of a model of a provider at `now`; None = not known. Raises ConfigError for a price that is none.
+
+    `vectors`: it makes them, and they are not counted in tokens: its output costs nothing.
+    """
+    base = FREE if row.is_free else _snapshot(row, model_id, now, vectors) or _catalog(row, model_id, vectors)
     model = next((one for one in settings.models or () if isinstance(one, ModelSettings) and one.id == model_id), None)
-    if model is not None and (own := _configured(model, base)) is not None:
+    if model is not None and (own := _configured(model, base, vectors)) is not None:
         return own
-    if (own := _configured(settings, base)) is not None:
+    if (own := _configured(settings, base, vectors)) is not None:
         return own
     if settings.cost_per_token is not None:
         each = money.from_usd(Decimal(str(settings.cost_per_token)) * MILLION)
@@ -102,18 +118,46 @@ def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime) -> 
     return base
 
 
-def _configured(said: ModelSettings | ProviderSettings, base: Price | None) -> Price | None:
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the operator says of a model's rates; None = nothing."""
+
+    input: int | None
+    output: int | None
+    cached: int | None
+    reasoning: int | None
+
+    def over(self, known: Price | Tier | None) -> dict[str, Any] | None:
+        """The rates that follow; None when one is still missing. What was known of the cache or of thoughts goes with
+        the rate that it was known beside."""
+        input_ = self.input if self.input is not None or known is None else known.input
+        output = self.output if self.output is not None or known is None else known.output
+        if input_ is None or output is None:
+            return None
+        cache_read = known.cache_read if self.input is None and known is not None else input_
+        return {
+            "input": input_,
+            "output": output,
+            "cache_read": cache_read if self.cached is None else self.cached,
+            "cache_write": known.cache_write if self.input is None and known is not None else input_,
+            "reasoning": known.reasoning if self.output is None and known is not None else None,
+        } | ({} if self.reasoning is None else {"reasoning": self.reasoning})
+
+
+def _configured(said: ModelSettings | ProviderSettings, base: Price | None, vectors: bool) -> Price | None:
     """The operator's rates over what is known; None when there are none, or still one is missing."""
-    given = (said.input_usd_mtok, said.output_usd_mtok, said.cached_input_usd_mtok)
-    if given == (None, None, None):
+    input_, cached = rate(said.input_usd_mtok), rate(said.cached_input_usd_mtok)
+    output, thoughts = (None, None) if vectors else (rate(said.output_usd_mtok), rate(said.reasoning_usd_mtok))
+    if (input_, cached, output, thoughts) == (None, None, None, None):
         return None
-    input_ = rate(given[0], base.input if base else None)
-    output = rate(given[1], base.output if base else None)
-    if input_ is None or output is None:
+    given = _Said(input_, 0 if vectors else output, cached, thoughts)
+    plain = given.over(base)
+    if plain is None:
         return None
-    cached = rate(given[2], input_ if given[0] is not None or base is None else base.cache_read)
-    written = input_ if given[0] is not None or base is None else base.cache_write
-    return Price(input_, output, input_ if cached is None else cached, written, "configuration")
+    if base is None:
+        return Price(**plain, source="configuration")
+    tiers = tuple(Tier(tier.over, **rates) for tier in base.tiers if (rates := given.over(tier)) not in (None, plain))
+    return Price(**plain, source="configuration", per_request=base.per_request, tiers=tiers)
 
 
 def rate(usd: Usd | None, otherwise: int | None = None) -> int | None:
@@ -129,20 +173,18 @@ def rate(usd: Usd | None, otherwise: int | None = None) -> int | None:
     return amount
 
 
-def _catalog(row: Row, model_id: str) -> Price | None:
+def _catalog(row: Row, model_id: str, vectors: bool) -> Price | None:
     model = row.model(model_id)
     if model is None:
         return None
-    input_, output = rate(model.input_usd_mtok, None), rate(model.output_usd_mtok, None)
-    if model.kind == "embedding":  # vectors are not counted in tokens
-        output = 0
+    input_, output = rate(model.input_usd_mtok), 0 if vectors else rate(model.output_usd_mtok)
     if input_ is None or output is None:
         return None
     cached = rate(model.cached_input_usd_mtok, input_)
     return Price(input_, output, input_ if cached is None else cached, input_, "catalog")
 
 
-def _snapshot(row: Row, model_id: str, now: datetime) -> Price | None:
+def _snapshot(row: Row, model_id: str, now: datetime, vectors: bool) -> Price | None:
     """The price in genai-prices, imported here and not above: it takes a quarter of a second to load."""
     if row.genai_prices is None:
         return None
@@ -152,7 +194,8 @@ def _snapshot(row: Row, model_id: str, now: datetime) -> Price | None:
         _, model = get_snapshot().find_provider_model(model_id, None, row.genai_prices, None)
     except LookupError:
         return None
-    prices = [price for moment in (now, now + _HORIZON) if (price := _flat(model.get_prices(moment))) is not None]
+    said = (model.get_prices(moment) for moment in (now, now + _HORIZON))
+    prices = [price for one in said if (price := _flat(one, vectors)) is not None]
     return _dearest(prices) if prices else None
 
 
@@ -161,22 +204,21 @@ def _source() -> str:
     return f"genai-prices {version('genai-prices')}"
 
 
-def _flat(prices: Any) -> Price | None:
+def _flat(prices: Any, vectors: bool) -> Price | None:
     """A price of genai-prices as ours. Where it names no rate for the cache, the plain input rate counts."""
     rates = {
         "input": prices.input_mtok,
-        "output": prices.output_mtok,
+        "output": 0 if vectors else prices.output_mtok,
         "cache_read": prices.input_mtok if prices.cache_read_mtok is None else prices.cache_read_mtok,
         "cache_write": prices.input_mtok if prices.cache_write_mtok is None else prices.cache_write_mtok,
     }
     if rates["input"] is None or rates["output"] is None:
         return None
+    if prices.output_reasoning_mtok is not None and not vectors:
+        rates["reasoning"] = prices.output_reasoning_mtok
     starts = sorted({tier.start for rate in rates.values() for tier in getattr(rate, "tiers", ())})
     tiers = tuple(Tier(start, **{name: _at(rate, start + 1) for name, rate in rates.items()}) for start in starts)
-    output_extra = prices.output_reasoning_mtok  # reasoning may be dearer than text; then all output counts as such
     base = {name: _at(rate, 0) for name, rate in rates.items()}
-    if output_extra is not None:
-        base["output"] = max(base["output"], _at(output_extra, 0))
     fee = int(prices.requests_kcount * money.NANO / 1000) if prices.requests_kcount is not None else 0
     return Price(**base, source=_source(), per_request=fee, tiers=tiers)
 
@@ -193,12 +235,13 @@ def _dearest(prices: list[Price]) -> Price:
     first, *others = prices
     if all(price == first for price in others):
         return first
-    names = ("input", "output", "cache_read", "cache_write")
     starts = sorted({tier.over for price in prices for tier in price.tiers})
-    at = [[price.at(start + 1) for price in prices] for start in starts]
-    tiers = tuple(
-        Tier(start, **{name: max(getattr(one, name) for one in flat) for name in names})
-        for start, flat in zip(starts, at, strict=True)
-    )
-    rates = {name: max(getattr(price, name) for price in prices) for name in names}
-    return Price(**rates, source=prices[0].source, per_request=max(price.per_request for price in prices), tiers=tiers)
+    tiers = tuple(Tier(start, **_highest([price.at(start + 1) for price in prices])) for start in starts)
+    fee = max(price.per_request for price in prices)
+    return Price(**_highest(prices), source=first.source, per_request=fee, tiers=tiers)
+
+
+def _highest(prices: list[Price]) -> dict[str, Any]:
+    rates = {name: max(getattr(price, name) for price in prices) for name in _NAMES if name != "reasoning"}
+    told = any(price.reasoning is not None for price in prices)
+    return {**rates, "reasoning": max(map(_of_thoughts, prices)) if told else None}

@@ -19,7 +19,7 @@ from goblin.settings import ModelSettings, ProviderSettings, Settings, TaskClass
 from providers import price
 from providers.name import nearest
 from providers.provider import VECTORS, Deadlines, Model, Prior, Provider
-from providers.row import PLACEHOLDER, DialectName, ModelRow, Row, rows
+from providers.row import PLACEHOLDER, DialectName, Kind, ModelRow, Row, rows
 from providers.tokens import UNKNOWN
 from providers.wire.spoken import NEEDS, SPOKEN, TOOLLESS
 
@@ -243,28 +243,28 @@ def _quirks(row: Row, said: ProviderSettings) -> Mapping[str, Any]:
     return {name: value for name, value in quirks.items() if value is not None}
 
 
+def _models(name: str, row: Row, said: ProviderSettings, now: datetime) -> tuple[Model, ...]:
+    if not said.models:
+        return tuple(_model(row, one, said, now) for one in row.models if one.kind == "chat" and not _retired(one, now))
+    return _named(f"providers.{name}.models", row, "chat", said, now)
+
+
 def _embedders(name: str, row: Row, said: ProviderSettings, now: datetime) -> tuple[Model, ...]:
     if said.embedding_models is None:
         listed = (one for one in row.models if one.kind == "embedding" and not _retired(one, now))
         return tuple(_model(row, one, said, now) for one in listed)
-    free = ({"output_usd_mtok": 0, **_named(one)} for one in said.embedding_models)  # vectors are not counted in tokens
-    priced = tuple(ModelSettings.model_validate(one) for one in free)
-    return _models(name, row, said.model_copy(update={"models": priced}), now)
+    named = said.model_copy(update={"models": said.embedding_models})
+    return _named(f"providers.{name}.embedding_models", row, "embedding", named, now)
 
 
-def _named(one: str | ModelSettings) -> dict[str, Any]:
-    return {"id": one} if isinstance(one, str) else one.model_dump(exclude_none=True)
-
-
-def _models(name: str, row: Row, said: ProviderSettings, now: datetime) -> tuple[Model, ...]:
-    if not said.models:
-        return tuple(_model(row, one, said, now) for one in row.models if one.kind == "chat" and not _retired(one, now))
+def _named(place: str, row: Row, kind: Kind, said: ProviderSettings, now: datetime) -> tuple[Model, ...]:
+    """The models that the operator names at a place of the settings."""
     models: dict[str, Model] = {}
-    for one in said.models:
+    for one in said.models or ():
         wanted = ModelSettings(id=one) if isinstance(one, str) else one
         if wanted.id in models:
-            raise ConfigError(f"providers.{name}.models names {wanted.id!r} twice")
-        models[wanted.id] = _wanted(row, wanted, said, now)
+            raise ConfigError(f"{place} names {wanted.id!r} twice")
+        models[wanted.id] = _wanted(row, wanted, kind, said, now)
     return tuple(models.values())
 
 
@@ -288,16 +288,16 @@ def _model(row: Row, model: ModelRow, said: ProviderSettings, now: datetime) -> 
         max_output=model.max_output,
         classes=frozenset(model.classes),
         reasoning=model.reasoning,
-        price=price.find(row, model.id, said, now),
+        price=price.find(row, model.id, said, now, vectors=model.kind == "embedding"),
         quirks={key: value for key, value in quirks.items() if value is not None},
         counts=counts.share if counts is not None else UNKNOWN,
     )
 
 
-def _wanted(row: Row, wanted: ModelSettings, said: ProviderSettings, now: datetime) -> Model:
+def _wanted(row: Row, wanted: ModelSettings, kind: Kind, said: ProviderSettings, now: datetime) -> Model:
     """A model that the operator names: the catalog's, if it has it, with what is said over it."""
-    listed = row.model(wanted.id)
-    model = _model(row, listed or ModelRow(id=wanted.id), said, now)
+    listed = row.model(wanted.id) or ModelRow(id=wanted.id)
+    model = _model(row, listed.model_copy(update={"kind": kind}), said, now)
     return replace(
         model,
         context=wanted.context or model.context,

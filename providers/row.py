@@ -21,6 +21,7 @@ DialectName = Literal[
     "openai", "anthropic", "gemini", "ollama", "cohere", "replicate", "bedrock", "cloudflare", "vectorize", "embeddings"
 ]
 Auth = Literal["bearer", "bearer-optional", "x-api-key", "x-goog-api-key", "api-key", "none", "sigv4"]
+Kind = Literal["chat", "embedding", "rerank"]
 Usd = str | float
 Word = Literal[False] | str
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -94,7 +95,7 @@ class ModelRow(Part):
     """Tokens, USD (or CNY) per million tokens. Only models of kind chat become candidates."""
 
     id: str
-    kind: Literal["chat", "embedding", "rerank"] = "chat"
+    kind: Kind = "chat"
     context: int | None = Field(None, gt=0)
     max_output: int | None = Field(None, gt=0)
     classes: tuple[TaskClass, ...] = ("fast", "reasoning")

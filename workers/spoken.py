@@ -51,7 +51,11 @@ class Spoken:
             return self.reported
         known = self.reported or Usage(input=self.input_tokens)
         return Usage(
-            known.input, known.cache_read, known.cache_write, max(known.output, self.output_tokens), known.reasoning
+            known.input,
+            known.cache_read,
+            known.cache_write,
+            max(known.output, self.output_tokens),
+            max(known.reasoning, self._thought.tokens),
         )
 
     @property

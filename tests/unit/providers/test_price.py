@@ -1,5 +1,6 @@
 """Prices: who decides them, what a call costs at them, and that unknown stays unknown."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from goblin.errors import ConfigError
-from goblin.money import from_usd
+from goblin.money import from_usd, of_millionths
 from goblin.settings import ModelSettings, ProviderSettings
 from providers.message import Usage
 from providers.price import FREE, Price, Tier, cost, find, worst_case
@@ -22,6 +23,7 @@ FLAT = Price(3 * 10**9, 15 * 10**9, 3 * 10**8, 4 * 10**9, "test")
 TIERED = Price(
     1000, 2000, 100, 1250, "test", tiers=(Tier(100, 2000, 3000, 200, 2500), Tier(1000, 4000, 6000, 400, 5000))
 )
+PENSIVE = Price(1000, 2000, 100, 1250, "test", tiers=(Tier(100, 2000, 3000, 200, 2500, 900),), reasoning=5000)
 
 
 def row(name: str) -> Row:
@@ -31,6 +33,14 @@ def row(name: str) -> Row:
 def test_cached_input_is_charged_at_its_own_rates() -> None:
     usage = Usage(input=1_000_000, cache_read=400_000, cache_write=100_000, output=200_000, reasoning=50_000)
     assert cost(FLAT, usage) == from_usd("0.5") * 3 + from_usd("0.12") + from_usd("0.4") + from_usd(3)
+
+
+def test_thoughts_are_charged_at_their_own_rate_where_they_have_one() -> None:
+    usage = Usage(output=1_000, reasoning=900)
+    assert cost(PENSIVE, usage) == of_millionths(100 * 2000 + 900 * 5000)
+    assert cost(PENSIVE, replace(usage, input=101)) == of_millionths(101 * 2000 + 100 * 3000 + 900 * 900)
+    assert cost(TIERED, usage) == of_millionths(1_000 * 2000)
+    assert cost(PENSIVE, Usage(output=10, reasoning=50)) == of_millionths(10 * 5000)
 
 
 def test_a_request_may_have_a_fee() -> None:
@@ -48,13 +58,14 @@ def test_all_tokens_of_a_long_prompt_cost_what_its_tier_says(tokens: int, rate: 
     st.integers(0, 10**6),
     st.floats(0, 1),
     st.integers(0, 10**6),
-    st.sampled_from([FLAT, TIERED]),
+    st.sampled_from([FLAT, TIERED, PENSIVE]),
 )
 def test_no_call_of_its_size_costs_more_than_the_worst_case(
     tokens: int, output: int, share: float, limit: int, price: Price
 ) -> None:
-    cached = int(tokens * share)
-    usage = Usage(input=tokens, cache_read=cached, cache_write=tokens - cached, output=min(output, limit))
+    cached, written = int(tokens * share), min(output, limit)
+    thoughts = int(written * share)
+    usage = Usage(tokens, cache_read=cached, cache_write=tokens - cached, output=written, reasoning=thoughts)
     assert cost(price, usage) <= worst_case(price, tokens, limit)
 
 
@@ -117,6 +128,74 @@ def test_a_price_that_is_none_is_refused(amount: str | float) -> None:
         ProviderSettings(input_usd_mtok=amount, output_usd_mtok=1)
 
 
+def test_a_rate_that_is_set_leaves_the_tiers_of_the_others() -> None:
+    """A dearer rate for long prompts is still paid by whoever knows a better price of the cached ones alone."""
+    plain = find(row("openai"), "gpt-6.1-sol", NOTHING, NOW)
+    said = find(row("openai"), "gpt-6.1-sol", ProviderSettings(cached_input_usd_mtok="0.2"), NOW)
+    assert plain is not None
+    assert said is not None
+    long = Usage(input=400_000, output=1_000)
+    assert cost(said, long) == cost(plain, long) == from_usd("1.615")
+    cached = Usage(input=400_000, cache_read=400_000)
+    assert cost(said, cached) == from_usd("0.08")
+    assert said.source == "configuration"
+
+
+def test_a_rate_that_is_set_holds_for_prompts_of_every_size() -> None:
+    said = find(row("openai"), "gpt-6.1-sol", ProviderSettings(input_usd_mtok=1), NOW)
+    assert said is not None
+    assert [said.at(tokens).input for tokens in (1, 400_000)] == [10**9, 10**9]
+    assert [said.at(tokens).cache_read for tokens in (1, 400_000)] == [10**9, 10**9]
+    assert said.at(1).output < said.at(400_000).output
+
+
+def test_a_fee_for_each_request_stays_when_the_rates_are_set() -> None:
+    plain = find(row("perplexity"), "sonar", NOTHING, NOW)
+    said = find(row("perplexity"), "sonar", ProviderSettings(input_usd_mtok=2), NOW)
+    assert plain is not None
+    assert said is not None
+    assert said.per_request == plain.per_request > 0
+
+
+@pytest.mark.parametrize("output", [None, "5"])
+def test_thoughts_may_have_a_rate_of_their_own_in_the_settings(output: str | None) -> None:
+    said = ProviderSettings(input_usd_mtok=0, output_usd_mtok=output, reasoning_usd_mtok=20)
+    price = find(row("openai"), "gpt-4", said, NOW)
+    assert price is not None
+    assert cost(price, Usage(output=1_000_000, reasoning=400_000)) == from_usd(8) + from_usd("0.6") * int(output or 60)
+
+
+def test_an_output_price_in_the_settings_is_that_of_thoughts_too() -> None:
+    price = find(row("perplexity"), "sonar-deep-research", ProviderSettings(output_usd_mtok=9), NOW)
+    assert price is not None
+    assert cost(price, Usage(output=1_000_000, reasoning=900_000)) == from_usd(9)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "usd"),
+    [
+        ("openai", "text-embedding-3-large", "0.13"),
+        ("openai", "text-embedding-3-small", "0.02"),
+        ("azure_openai", "text-embedding-3-small", "0.02"),
+    ],
+)
+def test_who_makes_vectors_is_priced_by_its_input_alone(name: str, model: str, usd: str) -> None:
+    price = find(row(name), model, NOTHING, NOW, vectors=True)
+    assert price is not None
+    assert price.source.startswith("genai-prices ")
+    theirs = calc_price(
+        TheirUsage(input_tokens=10**6), model, provider_id=row(name).genai_prices, genai_request_timestamp=NOW
+    )
+    assert cost(price, Usage(input=10**6)) == from_usd(usd) == from_usd(theirs.total_price)
+
+
+def test_what_is_said_of_answers_says_nothing_of_vectors() -> None:
+    price = find(row("openai"), "text-embedding-3-small", ProviderSettings(output_usd_mtok=9), NOW, vectors=True)
+    assert price is not None
+    assert price.source.startswith("genai-prices ")
+
+
+@pytest.mark.parametrize("reasoning", [0, 900])
 @pytest.mark.parametrize("input_tokens", [1, 199_999, 200_001, 272_001, 900_000])
 @pytest.mark.parametrize(
     ("name", "model"),
@@ -128,15 +207,21 @@ def test_a_price_that_is_none_is_refused(amount: str | float) -> None:
         ("gemini", "gemini-3.8-flash"),
         ("xai", "grok-4.7"),
         ("deepseek", "deepseek-flash"),
+        ("perplexity", "sonar-deep-research"),
     ],
 )
-def test_the_cost_is_what_the_snapshot_computes(name: str, model: str, input_tokens: int) -> None:
+def test_the_cost_is_what_the_snapshot_computes(name: str, model: str, input_tokens: int, reasoning: int) -> None:
     provider = row(name)
     price = find(provider, model, NOTHING, NOW)
     assert price is not None
-    usage = Usage(input=input_tokens, cache_read=input_tokens // 3, output=1234)
+    usage = Usage(input=input_tokens, cache_read=input_tokens // 3, output=1234, reasoning=reasoning)
     theirs = calc_price(
-        TheirUsage(input_tokens=usage.input, cache_read_tokens=usage.cache_read, output_tokens=usage.output),
+        TheirUsage(
+            input_tokens=usage.input,
+            cache_read_tokens=usage.cache_read,
+            output_tokens=usage.output,
+            output_reasoning_tokens=usage.reasoning,
+        ),
         model,
         provider_id=provider.genai_prices,
         genai_request_timestamp=NOW,
@@ -160,7 +245,7 @@ def test_a_price_that_is_about_to_rise_counts_as_risen() -> None:
 def test_a_model_has_a_price_or_its_row_says_why_not(name: str) -> None:
     provider = row(name)
     for model in provider.models:
-        price = find(provider, model.id, NOTHING, NOW)
+        price = find(provider, model.id, NOTHING, NOW, vectors=model.kind == "embedding")
         assert (price is None) == (model.unpriced is not None), model.id
 
 

@@ -222,6 +222,23 @@ def test_an_address_of_ones_own_needs_no_name_to_fill_in() -> None:
     assert registry(azure_openai=own).get("azure_openai").why_not() is None
 
 
+def test_a_model_that_is_named_for_vectors_has_the_price_that_somebody_says() -> None:
+    own = ModelSettings(id="mine", input_usd_mtok="0.5")
+    said = ProviderSettings(embedding_models=("text-embedding-3-large", own, "nobody-knows"))
+    known, mine, unknown = registry(openai=said).get("openai").embedders
+    assert known.price is not None
+    assert (known.price.input, known.price.output) == (130_000_000, 0)
+    assert known.price.source.startswith("genai-prices ")
+    assert mine.price is not None
+    assert (mine.price.input, mine.price.output, mine.price.source) == (500_000_000, 0, "configuration")
+    assert unknown.price is None
+
+
+def test_a_model_that_is_named_for_vectors_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"openai\.embedding_models names 'm' twice"):
+        registry(openai=ProviderSettings(embedding_models=("m", "m")))
+
+
 def test_models_that_make_embeddings_are_no_candidates() -> None:
     assert not [model.id for _, model in registry().candidates() if "embed" in model.id]
 
