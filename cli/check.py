@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from goblin.settings import Settings
     from providers.provider import Provider
 
+LISTED = 3  # models named for each cure
+
 
 def check(
     file: Annotated[Path | None, typer.Argument(help="A goblin.toml.  [default: as goblin would find it]")] = None,
@@ -62,6 +64,7 @@ def as_value(
         "catalog": {"shipped": len(rows()), "own": sorted(own_rows(settings.catalog) if settings.catalog else ())},
         "routing": settings.routing.model_dump(mode="json"),
         "providers": {one.id: one.why_not() or "ready" for one in known},
+        "unpriced": _unpriced(known),
         "goblins": {name: goblin.model_dump(exclude={"instructions"}) for name, goblin in settings.goblins.items()},
         "lookups": {name: lack or "ready" for name, lack in lacks.items()},
     }
@@ -81,17 +84,51 @@ def _catalog(settings: "Settings") -> str:
 def _put_providers(known: "Iterable[Provider]") -> None:
     from cli import show
 
+    unasked = _unpriced(known)
     by_reason: dict[str, list[str]] = defaultdict(list)
     ready = []
     for one in known:
         reason = one.why_not()
         if reason is None:
-            ready.append(f"{one.id} ({len(one.models)} model{'s' if len(one.models) != 1 else ''})")
+            ready.append(f"{one.id} ({_count(one)})")
         else:
             by_reason[reason].append(one.id)
     show.put()
     show.put(f"ready      {', '.join(ready) or 'nobody: set a key such as OPENAI_API_KEY, or start Ollama'}")
     show.put_table(("not ready", "why"), [(", ".join(names), reason) for reason, names in by_reason.items()])
+    if unasked:
+        show.put()
+        show.put_table(("never asked: no price is known", "cure"), _by_cure(unasked))
+
+
+def _count(provider: "Provider") -> str:
+    unasked = sum(model.price is None for model in provider.models)
+    count = f"{len(provider.models)} model{'s' if len(provider.models) != 1 else ''}"
+    return f"{count}, {unasked} never asked" if unasked else count
+
+
+def _unpriced(known: "Iterable[Provider]") -> dict[str, str]:
+    """The models that nothing but a price keeps from being asked, with the keys that give them one."""
+    found: dict[str, str] = {}
+    for one in known:
+        keys = f"set providers.{one.id}.input_usd_mtok"
+        talking = one.models if one.ready else ()
+        making = one.embedders if one.obstacle is None else ()
+        for model in talking:
+            if model.price is None:
+                found[f"{one.id}/{model.id}"] = f"{keys} and .output_usd_mtok, or the model's own in .models"
+        for model in making:
+            if model.price is None:
+                found[f"{one.id}/{model.id}"] = f"{keys}, or the model's own in .embedding_models"
+    return found
+
+
+def _by_cure(unpriced: Mapping[str, str]) -> list[tuple[str, str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, cure in unpriced.items():
+        found[cure].append(name)
+    more = {cure: f" +{len(names) - LISTED}" if len(names) > LISTED else "" for cure, names in found.items()}
+    return [(", ".join(names[:LISTED]) + more[cure], cure) for cure, names in found.items()]
 
 
 def _goblin_row(name: str, settings: "Settings") -> tuple[object, ...]:

@@ -15,9 +15,10 @@ from typing import Any
 from goblin import money
 from goblin.errors import ConfigError
 from goblin.money import MILLION, NanoUsd
-from goblin.settings import ModelSettings, ProviderSettings
+from goblin.settings import ModelSettings, ProviderSettings, Usd
 from providers.message import Usage
-from providers.row import Row, Usd
+from providers.name import nearest
+from providers.row import Row
 
 _HORIZON = timedelta(minutes=15)
 _NAMES = ("input", "output", "cache_read", "cache_write", "reasoning")
@@ -102,7 +103,7 @@ def search(rate: int | None, dimensions: int) -> NanoUsd:
 
 
 def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime, *, vectors: bool = False) -> Price | None:
-    """The price of a model of a provider at `now`; None = not known. Raises ConfigError for a price that is none.
+    """The price of a model of a provider at `now`; None = not known.
 
     `vectors`: it makes them, and they are not counted in tokens: its output costs nothing.
     """
@@ -161,16 +162,21 @@ def _configured(said: ModelSettings | ProviderSettings, base: Price | None, vect
 
 
 def rate(usd: Usd | None, otherwise: int | None = None) -> int | None:
-    """Nano-dollars per million of what a price in dollars is for. Raises ConfigError for a price that is none."""
-    if usd is None:
-        return otherwise
+    """Nano-dollars per million of what a price in dollars is for."""
+    return otherwise if usd is None else money.from_usd(usd)
+
+
+def check(name: str, row: Row) -> None:
+    """Raises ConfigError where a row takes the prices of somebody whom genai-prices does not know."""
+    if row.genai_prices is None:
+        return
+    from genai_prices.data_snapshot import get_snapshot
+
     try:
-        amount = money.from_usd(usd)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    if amount < 0:
-        raise ConfigError(f"a price cannot be negative: {usd}")
-    return amount
+        get_snapshot().find_provider(None, row.genai_prices, None)
+    except LookupError:
+        near = nearest(row.genai_prices, (provider.id for provider in get_snapshot().providers))
+        raise ConfigError(f"{name}.toml: genai_prices {row.genai_prices!r} is unknown{near}") from None
 
 
 def _catalog(row: Row, model_id: str, vectors: bool) -> Price | None:

@@ -19,14 +19,13 @@ from goblin.settings import ModelSettings, ProviderSettings, Settings, TaskClass
 from providers import price
 from providers.name import nearest
 from providers.provider import VECTORS, Deadlines, Model, Prior, Provider
-from providers.row import PLACEHOLDER, DialectName, Kind, ModelRow, Row, rows
+from providers.row import KEYLESS, PLACEHOLDER, DialectName, Kind, ModelRow, Row, flaw_of, rows
 from providers.tokens import UNKNOWN
 from providers.wire.spoken import NEEDS, SPOKEN, TOOLLESS
 
 __all__ = ["Deadlines", "Model", "Prior", "Provider", "Registry", "load"]
 
 _SENDABLE = re.compile(r"[!-~]+")
-_KEYED = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4")
 _EITHER: frozenset[TaskClass] = frozenset(("fast", "reasoning"))
 
 
@@ -73,6 +72,8 @@ def load(settings: Settings, environ: Mapping[str, str], now: datetime | None = 
     moment = now or clock.now()
     known = {name: row for name, row in catalog.items() if name not in settings.providers}
     own = {name: _row(name, said, catalog) for name, said in settings.providers.items()}
+    for name, row in catalog.items():
+        price.check(name, row)
     built = {
         name: _provider(name, row, settings.providers.get(name, ProviderSettings()), environ, moment)
         for name, row in {**known, **own}.items()
@@ -117,7 +118,7 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
         base_url=base_url,
         auth=auth,
         key=key,
-        needs_key=row.auth in _KEYED,
+        needs_key=row.auth not in KEYLESS,
         enabled=enabled,
         local=local,
         priority=said.priority or row.priority,
@@ -153,7 +154,7 @@ def _obstacle(name: str, row: Row, key: SecretStr | None, enabled: bool, missing
     if missing:
         ways = (f"set {' or '.join((*row.needs.get(one, ()), f'providers.{name}.variables.{one}'))}" for one in missing)
         return f"needs {', '.join(missing)}: {'; '.join(ways)}"
-    if key is None and row.auth in _KEYED:
+    if key is None and row.auth not in KEYLESS:
         return f"no key: set {' and '.join((row.key_env or f'providers.{name}.api_key', *row.key_env_with[:1]))}"
     return None
 
@@ -201,12 +202,13 @@ def _base_url(
     name: str, row: Row, said: ProviderSettings, environ: Mapping[str, str], values: Mapping[str, str]
 ) -> str:
     """The operator's URL, else the environment's, else the catalog's. One without a path takes the catalog's path."""
-    given = said.base_url or (environ.get(row.base_url_env) if row.base_url_env is not None else None)
+    variable = row.base_url_env if row.base_url_env is not None and environ.get(row.base_url_env) else None
+    given = said.base_url or (environ[variable] if variable is not None else None)
     url = (_filled(given or row.base_url, values) or "").rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
-        raise ConfigError(f"providers.{name}.base_url {url!r} is not an http(s) address without credentials")
-    if given and not parts.path:
+    if (flaw := flaw_of(url)) is not None:
+        place = f"providers.{name}.base_url" if said.base_url or variable is None else variable
+        raise ConfigError(f"{place} {flaw}")
+    if given and not urlsplit(url).path:
         url += (_filled(urlsplit(row.base_url).path, values) or "").rstrip("/")
     return url
 

@@ -7,12 +7,13 @@ from datetime import date
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from goblin.errors import ConfigError
-from goblin.settings import NAME, TaskClass
+from goblin.settings import NAME, TaskClass, Usd
 from providers.errors import ANSWERED
 from providers.name import nearest
 from providers.wire.complaint import Rule
@@ -20,11 +21,25 @@ from providers.wire.complaint import Rule
 DialectName = Literal[
     "openai", "anthropic", "gemini", "ollama", "cohere", "replicate", "bedrock", "cloudflare", "vectorize", "embeddings"
 ]
-Auth = Literal["bearer", "bearer-optional", "x-api-key", "x-goog-api-key", "api-key", "none", "sigv4"]
 Kind = Literal["chat", "embedding", "rerank"]
-Usd = str | float
 Word = Literal[False] | str
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+KEYLESS = ("bearer-optional", "none")
+_WAYS = ("bearer", "sigv4", *KEYLESS)  # to send a key that are no name of a header
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _way(auth: str) -> str:
+    if auth in _WAYS:
+        return auth
+    if not _HEADER.fullmatch(auth):
+        raise ValueError(f"{auth!r} cannot be the name of a header")
+    if near := nearest(auth, _WAYS):
+        raise ValueError(f"{auth!r} is no way to send a key, and too near to one to be the name of a header{near}")
+    return auth.lower()
+
+
+Auth: TypeAlias = Annotated[str, AfterValidator(_way)]
 
 
 class Part(BaseModel):
@@ -250,7 +265,11 @@ def parse(content: str, place: str) -> Row:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{place} is not valid TOML: {error}") from error
     except ValidationError as error:
-        raise ConfigError(f"{place}: {_explain(error)}") from error
+        raise ConfigError(f"{place}: {_explain(error, content)}") from error
+    if (flaw := flaw_of(row.base_url)) is not None:
+        raise ConfigError(f"{place}: base_url {flaw}")
+    if twice := next((one.id for nth, one in enumerate(row.models) if row.model(one.id) is not row.models[nth]), None):
+        raise ConfigError(f"{place}: models names {twice!r} twice")
     for error_row in row.errors:
         if error_row.meaning not in ANSWERED:
             raise ConfigError(
@@ -261,13 +280,34 @@ def parse(content: str, place: str) -> Row:
     return row
 
 
-def _explain(error: ValidationError) -> str:
+def flaw_of(url: str) -> str | None:
+    """What is wrong with an address. One that may hold a key is not repeated."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "is not an http(s) address"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        return "may hold no credentials, no ? and no #: a key is sent in a header, and never in an address"
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        return f"{url!r} is not an http(s) address"
+    return None
+
+
+def _explain(error: ValidationError, content: str) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(_named(first["loc"], tomllib.loads(content)))
     if first["type"] == "extra_forbidden":
         known = _keys((Row, ModelRow, Reasoning, SamplingRow, EmbeddingRow, ErrorRow, DeadlineRow, PriorRow))
         return f"unknown key {where}{nearest(str(first['loc'][-1]), known)}"
-    return f"{where}: {first['msg']}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _named(place: tuple[str | int, ...], content: Mapping[str, Any]) -> tuple[str, ...]:
+    """The place of a mistake, a model by its id."""
+    match place:
+        case ("models", int(nth), *rest) if isinstance(name := content["models"][nth].get("id"), str):
+            place = ("models", name, *rest)
+    return tuple(map(str, place))
 
 
 def _keys(parts: Iterable[type[Part]]) -> set[str]:

@@ -124,6 +124,41 @@ def test_a_provider_whose_models_have_no_price_says_so(goblin: Goblin) -> None:
     assert "no price: set one in goblin.toml" in row
 
 
+def test_a_model_that_is_never_asked_is_told_with_the_key_that_prices_it(goblin: Goblin) -> None:
+    Path("goblin.toml").write_text(
+        "[providers.mine]\nbase_url = 'http://127.0.0.1:9/v1'\nmodels = ['dear', {id = 'cheap', input_usd_mtok = 1,"
+        " output_usd_mtok = 2}]\nembedding_models = ['near']\n"
+    )
+    lines = goblin("check").stdout.splitlines()
+    assert "mine (2 models, 1 never asked)" in next(line for line in lines if line.startswith("ready"))
+    lacking = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in lines if line.startswith("mine/")}
+    assert lacking == {
+        "mine/dear": "set providers.mine.input_usd_mtok and .output_usd_mtok, or the model's own in .models",
+        "mine/near": "set providers.mine.input_usd_mtok, or the model's own in .embedding_models",
+    }
+    unpriced = json.loads(goblin("check", "--json").stdout)["unpriced"]
+    assert list(unpriced) == ["mine/dear", "mine/near"]
+    assert "providers.mine.input_usd_mtok" in unpriced["mine/near"]
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ('[[models]]\nid = "m"\ninput_usd_mtok = "abc"\n', "mine/acme.toml: models.m.input_usd_mtok: not an amount"),
+        ('[[models]]\nid = "m"\noutput_usd_mtok = -1\n', "mine/acme.toml: models.m.output_usd_mtok: an amount"),
+        ('[[models]]\nid = "m"\n[[models]]\nid = "m"\n', "mine/acme.toml: models names 'm' twice"),
+        ('genai_prices = "opneai"\n', "acme.toml: genai_prices 'opneai' is unknown; did you mean openai"),
+    ],
+)
+def test_ones_own_catalog_file_that_is_wrong_is_named_with_its_key(goblin: Goblin, row: str, complaint: str) -> None:
+    Path("mine").mkdir()
+    Path("goblin.toml").write_text("catalog = 'mine'\n")
+    Path("mine/acme.toml").write_text('name = "Acme"\nbase_url = "https://acme.example/v1"\n' + row)
+    result = goblin("check")
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
 def test_ones_own_catalog_is_checked_and_counted(goblin: Goblin) -> None:
     Path("mine").mkdir()
     Path("goblin.toml").write_text("catalog = 'mine'\n")

@@ -14,6 +14,8 @@ from providers.provider import Deadlines
 from providers.registry import Registry, load
 from providers.row import parse
 from providers.tokens import UNKNOWN
+from providers.wire.spoken import SPOKEN
+from tests.fakes.vendor import chat
 
 ORIGIN = """
 [providers.openai]
@@ -120,6 +122,33 @@ def test_an_address_in_the_settings_wins_over_the_environment() -> None:
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="base_url"):
         registry(ollama=ProviderSettings(base_url=url))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://here:1/v1?key=s3cret", "http://me:s3cret@here:1/v1", "http://here:1/v1#s3cret"]
+)
+def test_an_address_that_holds_a_key_is_refused_without_showing_it(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"providers\.ollama\.base_url") as said:
+        registry(ollama=ProviderSettings(base_url=url))
+    with pytest.raises(ConfigError, match=r"OLLAMA_BASE_URL") as told:
+        registry({"OLLAMA_BASE_URL": url})
+    with pytest.raises(ConfigError, match=r"mine\.toml: base_url") as listed:
+        with_catalog(tmp_path, f'name = "Mine"\nbase_url = "{url}"\n')
+    assert not any("s3cret" in caught.value.message for caught in (said, told, listed))
+
+
+def test_a_key_may_go_into_a_header_of_ones_own(tmp_path: Path) -> None:
+    row = ROW + 'auth = "Ocp-Apim-Subscription-Key"\n[[models]]\nid = "m"\n'
+    assert with_catalog(tmp_path, row).get("mine").why_not() == "no key: set MINE_KEY"
+    mine = with_catalog(tmp_path, row, {"MINE_KEY": "k"}).get("mine")
+    request = SPOKEN["openai"].request(mine, chat(model="m"))
+    assert request.headers["ocp-apim-subscription-key"] == "k"
+    assert "authorization" not in request.headers
+
+
+def test_a_catalog_file_that_names_a_list_of_prices_which_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.toml: genai_prices 'opneai' is unknown; did you mean openai"):
+        with_catalog(tmp_path, ROW + 'genai_prices = "opneai"\n')
 
 
 def test_an_unknown_provider_names_the_nearest() -> None:
@@ -277,6 +306,15 @@ def test_a_retired_model_is_no_longer_offered(tmp_path: Path) -> None:
         (ROW + 'dialect = "klingon"\n', "dialect"),
         (ROW + 'chat_path = "/{account}/chat"\n', "account} in an address or path is not named in needs"),
         (ROW + 'errors = [{ meaning = "throtled" }]\n', "did you mean throttled"),
+        (
+            ROW + '[[models]]\nid = "m"\ninput_usd_mtok = "abc"\n',
+            "models.m.input_usd_mtok: not an amount of money: 'abc'",
+        ),
+        (ROW + '[[models]]\nid = "m"\noutput_usd_mtok = -1\n', "models.m.output_usd_mtok: .*negative"),
+        (ROW + "query_usd_mdim = 'nan'\n", "query_usd_mdim: not an amount of money"),
+        (ROW + '[[models]]\nid = "m"\n[[models]]\nid = "m"\n', "models names 'm' twice"),
+        (ROW + 'auth = "baerer"\n', "auth: .*baerer.*; did you mean bearer"),
+        (ROW + 'auth = "x key: 1"\n', "auth: .*cannot be the name of a header"),
         ('name = "no address"\n', "base_url"),
         ("name = ", "not valid TOML"),
     ],
