@@ -218,10 +218,10 @@ class Embed(Door):
         usage = Usage(sum(counts), 0)
         self.take(visit, usage.input)
         vectors = [embed(text, ask.dimensions or row.dimensions) for text in ask.texts]
-        body = encode(self.render(ask, vectors, usage.input))
+        body, end = encode(self.render(ask, vectors, usage.input)), pace.ending(behaviour)
         gone = not await line.pause(pace.tempo(behaviour, row).ttft)
-        visit.enter(200, Outcome.GONE if gone else Outcome.WHOLE, usage, row)
-        await line.answer(200, {"content-type": "application/json", **visit.head()}, body)
+        visit.enter(200, Outcome.GONE if gone else end, usage, row)
+        await pace.piece(line, {"content-type": "application/json", **visit.head()}, body, behaviour)
 
 
 class Listing(Door):

@@ -132,26 +132,30 @@ async def whole(
     wait = beat.end(limit)
     if wait > 0 and not await line.pause(wait):
         return settle(Outcome.GONE, beat.produced(line.elapsed, limit))
+    settle(ending(behaviour), limit)
+    return await piece(line, head, voice.whole(), behaviour)
+
+
+def ending(behaviour: Behaviour) -> Outcome:
+    """How an answer in one piece ends. Raises Refused where a stream would have failed midway."""
+    if behaviour.breaks is None:
+        return Outcome.WHOLE
+    if behaviour.breaks[0] is Break.FAIL:
+        raise Refused(Kind.SERVER)
+    return Outcome.CUT
+
+
+async def piece(line: Line, head: Mapping[str, str], body: bytes, behaviour: Behaviour) -> None:
+    """A body whole, or half of it: announced as such, so that it is garbage, or as the whole, so that it is cut."""
+    half = body[: len(body) // 2]
     match behaviour.breaks:
         case None:
-            settle(Outcome.WHOLE, limit)
-            await line.answer(200, head, voice.whole())
-        case (Break.FAIL, _):
-            raise Refused(Kind.SERVER)
-        case (how, _):
-            settle(Outcome.CUT, limit)
-            await _half(line, head, voice.whole(), honest=how is Break.GARBAGE)
-    return None
-
-
-async def _half(line: Line, head: Mapping[str, str], body: bytes, *, honest: bool) -> None:
-    """Half of a body: announced as such, so that it is garbage, or announced as the whole of it, so that it is cut."""
-    half = body[: len(body) // 2]
-    if honest:
-        await line.answer(200, head, half)
-    else:
-        await line.start(200, {**head, "content-length": str(len(body))})
-        await line.write(half)
+            await line.answer(200, head, body)
+        case (Break.GARBAGE, _):
+            await line.answer(200, head, half)
+        case _:
+            await line.start(200, {**head, "content-length": str(len(body))})
+            await line.write(half)
 
 
 def _chunks(reply: Reply, behaviour: Behaviour, limit: int) -> Iterator[Chunk]:

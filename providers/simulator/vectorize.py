@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from starlette.requests import Request
 from starlette.routing import Route
 
+from providers.simulator import pace
 from providers.simulator.dialect import Dialect, Json, encode, field, needed
 from providers.simulator.door import Door, Visit, body_of
 from providers.simulator.line import Line
@@ -40,8 +41,9 @@ class Store(Door):
         if not await self.let_in(line, visit, behaviour):
             return
         self.take(visit, 0)
+        pace.ending(behaviour)  # before anything is done
         result = {"result": await self.act(request, visit), "success": True, "errors": [], "messages": []}
-        await line.answer(200, {"content-type": "application/json", **visit.head()}, encode(result))
+        await pace.piece(line, {"content-type": "application/json", **visit.head()}, encode(result), behaviour)
 
 
 def routes(path: str, house: House, dialect: Dialect) -> list[Route]:

@@ -64,6 +64,12 @@ def test_a_call_of_a_tool_arrives(client):
     assert [(call["name"], call["arguments"]) for call in answer["tool_calls"]] == [("look", SEEN), ("wait", {})]
 
 
+def test_a_cut_answer_is_none(client, simulator):
+    with pytest.raises(cloudflare.APIConnectionError):
+        ask(client, "sim-instant+tokens=60+cut=40")
+    assert simulator.last_call()["outcome"] == "cut"
+
+
 def test_models_are_listed(client):
     assert {"sim-fast", "sim-embed"} <= {model["name"] for model in client.ai.models.list(account_id=ACCOUNT)}
 
@@ -125,6 +131,30 @@ def test_a_wrong_number_of_dimensions_is_refused_or_left_out(indexes):
     body = b'{"id":"flat","values":[1,0]}\nnonsense\n{"id":"east","values":[1,0,0]}\n'
     indexes.upsert("docs", account_id=ACCOUNT, body=body, unparsable_behavior="discard")
     assert near(indexes, [1, 0, 0]) == ["east"]
+
+
+@pytest.mark.parametrize(
+    ("directives", "error", "code"),
+    [
+        ("+auth", cloudflare.AuthenticationError, 10000),
+        ("+quota", cloudflare.RateLimitError, 3036),
+        ("+fail=429", cloudflare.RateLimitError, 971),
+        ("+overloaded", cloudflare.RateLimitError, 3040),
+        ("+fail=500", cloudflare.InternalServerError, 3000),
+        ("+midfail=0", cloudflare.InternalServerError, 3000),
+    ],
+)
+def test_a_refusal_is_the_clients_own_error_of_an_index_too(indexes, simulator, directives, error, code):
+    simulator.post("faults", name="cloudflare", directives=directives)
+    with pytest.raises(error) as caught:
+        near(indexes, [1, 0, 0])
+    assert [one.code for one in caught.value.errors] == [code]
+
+
+def test_a_cut_answer_of_an_index_is_none(indexes, simulator):
+    simulator.post("faults", name="cloudflare", directives="+cut=0")
+    with pytest.raises(cloudflare.APIConnectionError):
+        indexes.info("docs", account_id=ACCOUNT)
 
 
 def test_an_index_is_described_listed_and_deleted(client, indexes):

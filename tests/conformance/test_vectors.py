@@ -1,9 +1,9 @@
-"""Our own embeddings and our own Vectorize against the simulator, over real HTTP."""
+"""Our own embeddings against the simulator, over real HTTP."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
-import cloudflare
 import pytest
 from pydantic import SecretStr
 
@@ -12,18 +12,20 @@ from providers.call import Caller, Control
 from providers.errors import (
     BadCredentials,
     BadRequest,
+    BrokenStream,
     ContextTooLong,
+    Malformed,
     Overloaded,
     ProviderFault,
     ServerError,
     Throttled,
+    TimedOut,
     UnknownModel,
     Unreachable,
 )
 from providers.message import Usage
 from providers.provider import Deadlines, Provider
 from providers.registry import load
-from providers.vectorize import Index, Query, Record
 
 WAYS = {
     "openai": ("/openai/v1", "bearer"),
@@ -33,7 +35,6 @@ WAYS = {
 }
 PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
 HOUSES = ("voyage", "jina")  # rows of the catalog, with words of their own
-VECTORIZE = "/cloudflare/client/v4/accounts/a1/vectorize/v2"
 
 
 class Simulator(Protocol):
@@ -101,6 +102,9 @@ def test_vectors_can_be_shorter(caller: Caller, vendor: Provider) -> None:
         ("sim-embed+fail=500", ServerError),
         ("sim-embed+overloaded", Overloaded),
         ("sim-embed+reset", Unreachable),
+        ("sim-embed+midfail=0", ServerError),
+        ("sim-embed+cut=0", BrokenStream),
+        ("sim-embed+malformed=0", Malformed),
         ("sim-unheard-of", UnknownModel),
         ("sim-fast", BadRequest),
     ],
@@ -112,32 +116,14 @@ def test_a_fault_is_told_for_what_it_is(
         caller.embed(vendor, model, ["red fox"], Control())
 
 
-@pytest.fixture
-def index(caller: Caller, simulator: Simulator) -> Index:
-    with cloudflare.Cloudflare(api_token="key", base_url=f"{simulator.url}/cloudflare/client/v4") as client:
-        config: Any = {"dimensions": 64, "metric": "cosine"}
-        client.vectorize.indexes.create(account_id="a1", name="docs", config=config)
-    return Index(caller, at(simulator, "vectorize", VECTORIZE), "docs")
+def test_a_silent_vendor_is_left(caller: Caller, vendor: Provider) -> None:
+    hasty = replace(vendor, deadlines=Deadlines(connect=10, first_token=0.4, stall=0.4, total=40))
+    with pytest.raises(TimedOut):
+        caller.embed(hasty, "sim-embed+silent", ["red fox"], Control())
 
 
-def test_what_was_written_is_found_again(caller: Caller, simulator: Simulator, index: Index) -> None:
-    texts = ["the red fox runs", "the blue sky rains", "a bill of money"]
-    vectors = caller.embed(at(simulator, "openai", "/openai/v1"), "sim-embed", texts, Control()).vectors
-    records = [Record(str(number), vector, {"text": texts[number]}) for number, vector in enumerate(vectors)]
-    mutation = index.upsert(records, Control())
-    assert index.info(Control()).mutation == mutation
-    best, *rest = index.query(Query(vectors[1], top_k=2), Control())
-    assert (best.id, best.metadata) == ("1", {"text": texts[1]})
-    assert best.score == pytest.approx(1)
-    assert len(rest) == 1
-    (only,) = index.query(Query(vectors[1], filter={"text": texts[2]}, values=True), Control())
-    assert only.values == pytest.approx(vectors[2])
-
-
-def test_the_faults_of_an_index_are_told(caller: Caller, simulator: Simulator, index: Index) -> None:
-    with pytest.raises(BadRequest):
-        index.query(Query((1.0, 2.0)), Control())
-    with pytest.raises(BadRequest):
-        Index(caller, at(simulator, "vectorize", VECTORIZE), "unheard-of").info(Control())
-    with pytest.raises(BadCredentials):
-        Index(caller, at(simulator, "vectorize", VECTORIZE, key="wrong"), "docs").info(Control())
+def test_what_broke_off_is_billed_whole(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
+    with pytest.raises(BrokenStream):
+        caller.embed(vendor, "sim-embed+cut=0", ["red fox"], Control())
+    call = simulator.last_call()
+    assert (call["outcome"], call["nanousd"]) == ("cut", 20 * call["input_tokens"])
