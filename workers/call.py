@@ -215,10 +215,17 @@ class Call:
                 self._bound()
             case Report(usage, _):
                 spoken.reported = usage
-            case Finish(reason, _):
-                spoken.finish = event
-                if reason == "tool" and spoken.calls:
-                    self._tell_calls()
+            case Finish():
+                self._end(event)
+
+    def _end(self, finish: Finish) -> None:
+        """Who says that it calls tools, and has called none, has just stopped."""
+        spoken = self._spoken
+        if finish.reason == "tool" and not spoken.calls:
+            finish = replace(finish, reason="stop")
+        spoken.finish = finish
+        if finish.reason == "tool":
+            self._tell_calls()
 
     def _say(self, text: str, tokens: int, before: int) -> None:
         spoken = self._spoken

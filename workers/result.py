@@ -12,7 +12,7 @@ from ledger.feeding import EndedLine, EndedRun, Result, Said
 from ledger.states import BatchStatus, RunStatus, StepStatus
 from workers.line import COMPLETIONS
 
-_FINISHES = {"stop": "stop", "length": "length", "filtered": "content_filter", "tool": "tool_calls"}
+_FINISHES = {"stop": "stop", "length": "length", "filtered": "content_filter"}
 _CLOSED: Mapping[BatchStatus, Mapping[str, str]] = {
     BatchStatus.EXPIRED: {
         "type": "batch_expired",
@@ -66,6 +66,7 @@ def result_of_none(batch: uuid.UUID, ends_as: BatchStatus, number: int, name: st
 def completion(run: EndedRun) -> dict[str, Any]:
     """The one step of a run as a chat completion."""
     (step,) = run.steps
+    calling = _calling(step)
     return {
         "id": f"chatcmpl-{run.id.hex}",
         "object": "chat.completion",
@@ -75,9 +76,9 @@ def completion(run: EndedRun) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": _message(step),
+                "message": {**(calling or {"role": "assistant", "content": step.output}), "refusal": None},
                 "logprobs": None,
-                "finish_reason": _FINISHES.get(step.finish or "", "stop"),
+                "finish_reason": "tool_calls" if calling else _FINISHES.get(step.finish or "", "stop"),
             }
         ],
         "usage": {
@@ -106,11 +107,15 @@ def as_value(run: EndedRun) -> dict[str, Any]:
     }
 
 
-def _message(step: Said) -> dict[str, Any]:
-    """Calls of tools are an output that is a message already."""
-    if step.finish == "tool" and step.output:
-        return {**json.loads(step.output), "refusal": None}
-    return {"role": "assistant", "content": step.output, "refusal": None}
+def _calling(step: Said) -> dict[str, Any] | None:
+    """Calls of tools are an output that is a message already; any other is text, whatever its end was called."""
+    if step.finish != "tool":
+        return None
+    try:
+        message = json.loads(step.output or "")
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) and message.get("tool_calls") else None
 
 
 def _step(step: Said) -> dict[str, Any]:

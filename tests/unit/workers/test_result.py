@@ -57,6 +57,13 @@ def test_calls_of_tools_are_the_message() -> None:
     assert [call.id for call in choice.message.tool_calls] == ["c1"]
 
 
+@pytest.mark.parametrize("output", ["Let me look.", "", "7", "[]", '{"at": "here"}', '{"tool_calls": []}', "[" * 9000])
+def test_what_is_no_message_of_calls_is_text_whatever_its_end_was_called(output: str) -> None:
+    is_good, line = told(COMPLETIONS, replace(STEP, output=output, finish="tool"))
+    choice = ChatCompletion.model_validate(line["response"]["body"]).choices[0]
+    assert (is_good, choice.finish_reason, choice.message.content) == (True, "stop", output)
+
+
 @pytest.mark.parametrize(("finish", "reason"), [("length", "length"), (None, "stop"), ("filtered", "content_filter")])
 def test_why_an_answer_ended_is_said_in_their_words(finish: str | None, reason: str) -> None:
     _, line = told(COMPLETIONS, replace(STEP, finish=finish))
