@@ -61,7 +61,9 @@ class Key(Table):
 
 
 class Run(Table):
-    """One execution of a workflow. `epoch` grows when what is left of it is published anew."""
+    """One execution of a workflow. `epoch` grows when what is left of it is published anew: `renewed_at` says when it
+    last did, `published_at` when that was noted as sent. `touched_at` is any sign of life.
+    """
 
     __tablename__ = "runs"
 
@@ -81,6 +83,8 @@ class Run(Table):
     idempotency_digest: Mapped[bytes | None] = mapped_column(BYTEA)
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     touched_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    renewed_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    published_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     started_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -8,7 +8,7 @@ that was cut short had reached its provider, so its cost is charged as an estima
 - a marker that Redis has lost: it was flushed or replaced, and all messages with it;
 - a cancel of a call that was handed over and not taken yet;
 - a provider's queue drained past a call that was handed over, while nobody has taken the call: likewise;
-- a steps queue drained past the run's last sign of life, while a step of it is due: its message was lost on the way;
+- a steps queue drained past the sending of a step's message, while that step is due: it was lost on the way;
 - a step that waits by the ledger, while no waiting room knows it and the queue was drained since.
 """
 

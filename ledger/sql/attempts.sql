@@ -198,7 +198,8 @@ with lost as (
     returning s.run_id, s.idx, s.status
 )
 update runs r
-set cost_nanousd = r.cost_nanousd + lost.spent, open_steps = r.open_steps - lost.cancelled, epoch = r.epoch + 1, touched_at = now()
+set cost_nanousd = r.cost_nanousd + lost.spent, open_steps = r.open_steps - lost.cancelled, epoch = r.epoch + 1,
+    renewed_at = now(), touched_at = now()
 from (select a.run_id, count(*) as attempts, sum(a.spent_nanousd) as spent,
              count(*) filter (where s.status = 'cancelled') as cancelled
       from attempt a left join step s on s.run_id = a.run_id and s.idx = a.idx group by a.run_id) lost

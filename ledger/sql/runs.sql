@@ -23,7 +23,7 @@ where coalesce(key_id, '00000000-0000-0000-0000-000000000000'::uuid)
   and idempotency_key = %(idempotency_key)s;
 
 -- name: mark_published
-update runs r set published_epoch = sent.epoch, touched_at = now()
+update runs r set published_epoch = sent.epoch, published_at = now(), touched_at = now()
 from unnest(%(runs)s::uuid[], %(epochs)s::int[]) as sent (run, epoch)
 where r.id = sent.run and r.epoch = sent.epoch;
 
@@ -60,7 +60,8 @@ with run as (
     returning s.run_id, s.status
 )
 update runs r
-set open_steps = r.open_steps - (step.status = 'cancelled')::int, epoch = r.epoch + (step.status = 'cancelled')::int, touched_at = now()
+set open_steps = r.open_steps - (step.status = 'cancelled')::int, epoch = r.epoch + (step.status = 'cancelled')::int,
+    renewed_at = case when step.status = 'cancelled' then now() else r.renewed_at end, touched_at = now()
 from step where r.id = step.run_id
 returning step.status, r.open_steps, r.epoch;
 
@@ -84,7 +85,7 @@ with known as (
     where r.status in ('queued', 'running')
     order by r.id for no key update of r
 )
-update runs r set epoch = r.epoch + 1, touched_at = now()
+update runs r set epoch = r.epoch + 1, renewed_at = now(), touched_at = now()
 from known where r.id = known.id
 returning r.id, r.epoch;
 
@@ -93,8 +94,8 @@ returning r.id, r.epoch;
 -- come first: the others move without it.
 select id, epoch from runs
 where status in ('queued', 'running') and published_epoch < epoch
-  and touched_at < now() - make_interval(secs => %(calm)s)
-order by id in (select run_id from attempts where status = 'open'), touched_at limit %(limit)s;
+  and renewed_at < now() - make_interval(secs => %(calm)s)
+order by id in (select run_id from attempts where status = 'open'), renewed_at limit %(limit)s;
 
 -- name: unfinished
 -- Runs whose last step closed without anybody living to say so.
@@ -108,33 +109,37 @@ select s.idx, s.status, r.cancel_requested_at is not null as is_cancelled
 from steps s join runs r on r.id = s.run_id where s.run_id = %(run)s;
 
 -- name: stalled
--- Open runs with a step that is due and that nobody took, although their queue of steps was drained past the run's last sign
--- of life: its message was lost. What else of the run is called or waits says nothing about that message.
--- A loss shows at once, so all that fell silent within a minute are looked at, and a page of the others: many may wait.
+-- Open runs with a step that is due and that nobody took, although their queue of steps was drained past the moment at
+-- which its message was sent: when the run was published, or when what stands before the step had settled, or when the
+-- step's last call had ended. What else of the run is called or waits says nothing about that message.
+-- A loss shows at once, so all that moved within a minute are looked at, and a page of the others: many may wait.
 with recursive mark as (
     select name <> 'drained' as is_batch, value::timestamptz - make_interval(secs => %(calm)s) as moment
     from marks where name in ('drained', 'drained:steps.batch')
-), quiet as (
-    select r.id, r.epoch, r.touched_at from runs r join mark on mark.is_batch = (r.batch_id is not null)
+), known as (
+    select r.id, r.epoch, r.published_at, mark.moment from runs r join mark on mark.is_batch = (r.batch_id is not null)
     where r.status in ('queued', 'running') and r.open_steps > 0 and r.published_epoch = r.epoch
-      and r.touched_at < mark.moment
+      and r.published_at < mark.moment
       and (r.touched_at > mark.moment - interval '60 seconds' or r.id > %(after)s and r.id <= %(until)s)
 ), due as (
-    select s.run_id, s.idx, s.after from quiet q join steps s on s.run_id = q.id
+    select s.run_id, s.idx, s.after, k.moment from known k join steps s on s.run_id = k.id
     where s.status = 'pending'
       and not exists (select from steps b where b.run_id = s.run_id and b.idx = any (s.after)
-                      and b.status in ('pending', 'waiting', 'running'))
+                      and (b.status in ('pending', 'waiting', 'running') or b.finished_at >= k.moment))
+      and not exists (select from attempts a where a.run_id = s.run_id and a.idx = s.idx and a.number = s.attempts
+                      and a.finished_at >= k.moment)
 ), earlier as (
     -- a step that was cancelled before its turn leaves open steps behind itself
-    select d.run_id, d.idx, unnest(d.after) as before from due d
+    select d.run_id, d.idx, d.moment, unnest(d.after) as before from due d
     union
-    select e.run_id, e.idx, unnest(b.after) from earlier e join steps b on b.run_id = e.run_id and b.idx = e.before
+    select e.run_id, e.idx, e.moment, unnest(b.after) from earlier e join steps b on b.run_id = e.run_id and b.idx = e.before
 )
-select q.id, q.epoch from quiet q
-where exists (select from due d where d.run_id = q.id and not exists (
+select k.id, k.epoch from known k
+where exists (select from due d where d.run_id = k.id and not exists (
     select from earlier e join steps b on b.run_id = e.run_id and b.idx = e.before
-    where e.run_id = d.run_id and e.idx = d.idx and b.status in ('pending', 'waiting', 'running')))
-order by q.touched_at limit %(limit)s;
+    where e.run_id = d.run_id and e.idx = d.idx
+      and (b.status in ('pending', 'waiting', 'running') or b.finished_at >= e.moment)))
+order by k.published_at limit %(limit)s;
 
 -- name: page_end
 -- The last of so many open runs behind another one, in the order of their making.
@@ -142,4 +147,4 @@ select id from runs where status in ('queued', 'running') and id > %(after)s ord
 
 -- name: outdate_all
 -- Redis came back empty: every message is gone, so every open run is published anew.
-update runs set epoch = epoch + 1, touched_at = now() where status in ('queued', 'running') and published_epoch = epoch;
+update runs set epoch = epoch + 1, renewed_at = now(), touched_at = now() where status in ('queued', 'running') and published_epoch = epoch;

@@ -5,11 +5,12 @@ import uuid
 import pytest
 
 from ledger import attempts, runs
+from ledger.attempts import Ending
 from ledger.runs import Page
 from ledger.states import RunStatus
 from routing.waiting import Waiter, WaitingRooms
 from tests.fakes.recovery import Place
-from tests.fakes.runs import accept, claim, run_row
+from tests.fakes.runs import FAULT, SUCCESS, accept, claim, run_row
 from workers.app import STEPS
 from workers.canvas import STEP
 
@@ -174,6 +175,43 @@ def test_a_message_that_was_lost_beside_a_call_is_sent_again(place: Place) -> No
     assert sorted(place.sent()) == [(run, 0, 2), (run, 1, 2)]
 
 
+def test_a_message_that_was_lost_beside_steps_that_go_on_is_sent_again(place: Place) -> None:
+    run = place.publish("(chat: one THEN chat: two) AND chat: three")
+    place.drain()
+    settle(place, run)
+    place.impatient.go()
+    assert (run, 2, 2) in place.sent()
+
+
+def test_a_step_that_is_due_since_a_moment_is_given_its_time(place: Place) -> None:
+    run = place.publish()
+    place.drain()
+    settle(place, run)
+    place.impatient.go()
+    assert place.sent() == []
+    place.drain()
+    place.impatient.go()
+    assert place.sent() == [(run, 1, 2)]
+
+
+def test_a_step_whose_call_has_just_failed_is_left_to_its_worker(place: Place) -> None:
+    run = place.publish()
+    place.drain()
+    settle(place, run, FAULT)
+    place.impatient.go()
+    assert place.sent() == []
+    place.drain()
+    place.impatient.go()
+    assert place.sent() == [(run, 0, 2)]
+
+
+def settle(place: Place, run: uuid.UUID, ending: Ending = SUCCESS) -> None:
+    """The first step is called, and the call ends."""
+    made = claim(run)
+    attempts.open_attempt(place.ledger, made)
+    attempts.settle(place.ledger, made.attempt, ending, goblin="chat", key_id=None)
+
+
 def test_a_step_whose_turn_has_not_come_is_nobody_s_loss(place: Place) -> None:
     run = place.publish("chat: one AND chat: two THEN chat: three")
     attempts.open_attempt(place.ledger, claim(run, 0))
@@ -248,7 +286,7 @@ def test_a_loss_of_long_ago_is_found_behind_many_that_wait(place: Place) -> None
         enter(place, wait(place, run))
     lost = place.publish()
     with place.ledger.engine.connect() as connection:
-        connection.exec_driver_sql("update runs set touched_at = touched_at - interval '1 hour'")
+        connection.exec_driver_sql("update runs set touched_at = now() - interval '1 hour', published_at = touched_at")
     scheduler = place.impatient
     for _ in range(5):
         place.drain()

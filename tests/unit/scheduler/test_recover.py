@@ -34,6 +34,17 @@ def test_a_submitter_is_given_its_time(place: Place) -> None:
     assert run_row(place.ledger, run).epoch == 1
 
 
+def test_a_run_that_nobody_published_anew_is_found_beside_its_calls_that_go_on(place: Place) -> None:
+    run = place.publish("chat: one AND chat: two")
+    made = claim(run)
+    attempts.open_attempt(place.ledger, made)
+    runs.renew_epochs(place.ledger, {run: 1})
+    with place.ledger.engine.connect() as connection:
+        connection.exec_driver_sql("update runs set renewed_at = renewed_at - interval '10 seconds'")
+    attempts.settle(place.ledger, made.attempt, SUCCESS, goblin="chat", key_id=None)
+    assert runs.unpublished(place.ledger, patience=3, limit=10) == [(run, 2)]
+
+
 def test_only_what_is_left_of_a_run_is_sent(place: Place) -> None:
     run = accept(place.ledger, CHAIN)
     made = claim(run, 0)
@@ -202,7 +213,7 @@ def test_a_run_that_cannot_be_read_keeps_no_other_from_coming_back(place: Place)
     broken, ended, whole = accept(place.ledger), accept(place.ledger), accept(place.ledger)
     runs.request_cancel(place.ledger, ended)
     with place.ledger.engine.connect() as connection:
-        spoil = "update runs set plan = '{\"v\": 0}', touched_at = 'epoch' where id = any (%s)"
+        spoil = "update runs set plan = '{\"v\": 0}', renewed_at = 'epoch' where id = any (%s)"
         connection.exec_driver_sql(spoil, ([broken, ended],))
     place.impatient.go()
     assert [sent[0] for sent in place.sent()] == [whole]
