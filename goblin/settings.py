@@ -21,6 +21,7 @@ from goblin.errors import ConfigError
 from goblin.money import MOST, from_usd
 
 TaskClass = Literal["fast", "reasoning"]
+TokensCounted = Literal["use", "arrival"]
 NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _ENVIRONMENT = {
@@ -77,12 +78,16 @@ class ProviderSettings(Section):
     embedding_models: tuple[str | ModelSettings, ...] | None = Field(
         None, description="models that make vectors; an output price is not needed"
     )
+    embedding_texts: int | None = Field(None, gt=0, description="texts that one request for vectors may hold")
     priority: int | None = Field(None, ge=1, description="1 is preferred among equals")
     cost_per_token: float | None = Field(None, ge=0, description="USD for any token, in or out; 0 = free")
     input_usd_mtok: Usd | None = None
     output_usd_mtok: Usd | None = None
     cached_input_usd_mtok: Usd | None = None
     reasoning_usd_mtok: Usd | None = Field(None, description="of thoughts, where they cost other than the answer")
+    price_context: Mapping[str, str] | None = Field(
+        None, description='what prices of genai-prices may depend on, as {service_tier = "flex"}'
+    )
     query_usd_mdim: Usd | None = Field(
         None, description="of an index of vectors: USD per million dimensions of what is searched for"
     )
@@ -103,8 +108,8 @@ class ProviderSettings(Section):
     rpm: int | None = Field(None, gt=0, description="requests per rolling minute")
     tpm: int | None = Field(None, gt=0, description="tokens per rolling minute")
     concurrency: int | None = Field(None, gt=0)
-    tokens_counted: Literal["use", "arrival"] = Field(
-        "use", description="arrival: the vendor's tpm counts the output limit of every request, whatever is used"
+    tokens_counted: TokensCounted | None = Field(
+        None, description="arrival: the vendor's tpm counts the output limit of every request, whatever is used"
     )
     budget_hourly: Usd | None = Field(None, description="USD that its calls may cost in a UTC hour")
     budget_daily: Usd | None = Field(None, description="USD in a UTC day")

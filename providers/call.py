@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeAlias
+from email.utils import format_datetime
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 import httpx
 
@@ -22,12 +24,15 @@ from providers.errors import BrokenStream, Malformed, ProviderFault, UnknownMode
 from providers.message import Chat, Event, Text, Thought
 from providers.provider import Deadlines, Provider
 from providers.slot import IDLE_S, Origin, Slot, Transport, fault_of, origin_of
+from providers.wire.complaint import complains
 from providers.wire.dialect import Decoder, HttpRequest
 from providers.wire.embedding import EMBEDDING
+from providers.wire.field import load_first
 from providers.wire.spoken import SPOKEN
 
-__all__ = ["Caller", "Control", "Watchdog", "fetch"]
+__all__ = ["Caller", "Control", "Watchdog", "fetch", "read_out"]
 
+Read = TypeVar("Read")
 Judge: TypeAlias = Callable[[Provider, int, Mapping[str, str], bytes], ProviderFault]
 
 LARGEST_ANSWER = 64 * 2**20  # bytes of a whole stream, with its framing
@@ -102,11 +107,12 @@ class Caller:
         parts: list[Embeddings] = []
         try:
             with self._watched(provider, control):
-                for some in slices(texts, embedder.most_texts):
+                for some in slices(texts, min(provider.embedding_texts or embedder.most_texts, embedder.most_texts)):
                     request = embedder.request(provider, Embed(model, some, purpose, dimensions))
                     body = self._receive(provider, request, control, judge)
                     control.first_token()
-                    parts.append(embedder.parse(body, len(some)))
+                    parse = partial(embedder.parse, count=len(some))
+                    parts.append(read_out(provider, body, parse, judge))
         except ProviderFault as fault:
             _keep_discreet(fault, provider, texts)
             raise
@@ -195,6 +201,17 @@ def fetch(provider: Provider, request: HttpRequest, timeout_s: float) -> bytes:
         slot.close()
 
 
+def read_out(provider: Provider, body: bytes, parse: Callable[[bytes], Read], judge: Judge) -> Read:
+    """What an answer holds that is no stream. Raises Malformed, or what the vendor complains of in place of an answer:
+    some do so with a status of success."""
+    try:
+        return parse(body)
+    except Malformed:
+        if not complains(load_first(body)):
+            raise
+    raise judge(provider, 200, {}, body)
+
+
 def _events(
     provider: Provider, decoder: Decoder, response: httpx.Response, control: Control, most: int
 ) -> Iterator[Event]:
@@ -255,9 +272,9 @@ def _complaint(provider: Provider, judge: Judge, response: httpx.Response, contr
         for data in _chunks(provider, response, control, LARGEST_COMPLAINT):
             body += data
             control.check()
-    return judge(
-        provider, response.status_code, {name.lower(): value for name, value in response.headers.items()}, bytes(body)
-    )
+    now = format_datetime(datetime.now(UTC), usegmt=True)  # for a date to wait for, where the server does not say
+    headers = {"date": now, **{name.lower(): value for name, value in response.headers.items()}}
+    return judge(provider, response.status_code, headers, bytes(body))
 
 
 def _chunks(provider: Provider, response: httpx.Response, control: Control, most: int) -> Iterator[bytes]:

@@ -60,9 +60,9 @@ def _needs(name: str, row: Row) -> Iterator[str]:
     yield from (f"{gap}: `{'` or `'.join(variables)}`" for gap, variables in row.needs.items())
     if (package := NEEDS.get(row.dialect)) is not None:
         yield f"the extra `{row.dialect}` ({package})"
-    if row.is_discovered and not row.models:
+    if row.is_discovered and not row.talks:
         yield "to be running: its models are found" + ("" if row.is_free else ", their prices are not")
-    elif not any(model.kind == "chat" for model in row.models):
+    elif not row.talks:
         yield f"`providers.{name}.models`"
     if row.key_env is None and row.auth not in ("none", "bearer-optional"):
         yield f"`providers.{name}.api_key`"

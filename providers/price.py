@@ -5,6 +5,7 @@ request: the dearer of the price now and the price in a quarter of an hour count
 registry again, as the workers do every minute.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -107,7 +108,7 @@ def find(row: Row, model_id: str, settings: ProviderSettings, now: datetime, *, 
 
     `vectors`: it makes them, and they are not counted in tokens: its output costs nothing.
     """
-    base = FREE if row.is_free else _snapshot(row, model_id, now, vectors) or _catalog(row, model_id, vectors)
+    base = FREE if row.is_free else _snapshot(row, model_id, settings, now, vectors) or _catalog(row, model_id, vectors)
     model = next((one for one in settings.models or () if isinstance(one, ModelSettings) and one.id == model_id), None)
     if model is not None and (own := _configured(model, base, vectors)) is not None:
         return own
@@ -166,17 +167,39 @@ def rate(usd: Usd | None, otherwise: int | None = None) -> int | None:
     return otherwise if usd is None else money.from_usd(usd)
 
 
-def check(name: str, row: Row) -> None:
-    """Raises ConfigError where a row takes the prices of somebody whom genai-prices does not know."""
+def check(name: str, row: Row, said: ProviderSettings) -> None:
+    """Raises ConfigError where prices are to be those of somebody, or for a context, that genai-prices has none for."""
+    place, context = _context(row, said)
     if row.genai_prices is None:
+        if context:
+            raise ConfigError(f"{place.format(name)}: no prices of genai-prices are taken for it (genai_prices)")
         return
     from genai_prices.data_snapshot import get_snapshot
 
     try:
-        get_snapshot().find_provider(None, row.genai_prices, None)
+        provider = get_snapshot().find_provider(None, row.genai_prices, None)
     except LookupError:
-        near = nearest(row.genai_prices, (provider.id for provider in get_snapshot().providers))
+        near = nearest(row.genai_prices, (one.id for one in get_snapshot().providers))
         raise ConfigError(f"{name}.toml: genai_prices {row.genai_prices!r} is unknown{near}") from None
+    if context:
+        _check_context(
+            place.format(name), context, [one.when for m in provider.models for one in m.price_variants or ()]
+        )
+
+
+def _check_context(place: str, context: Mapping[str, str], known: Sequence[Mapping[str, str]]) -> None:
+    for key, value in context.items():
+        if not any(when.get(key) == value for when in known):
+            values = {when[key] for when in known if key in when}
+            near = nearest(value, values) if values else nearest(key, {one for when in known for one in when})
+            raise ConfigError(f"{place}: no price is for {key} = {value!r}{near}")
+
+
+def _context(row: Row, said: ProviderSettings) -> tuple[str, Mapping[str, str]]:
+    """What prices may depend on beside time and size, and where that is said."""
+    if said.price_context is not None:
+        return "providers.{}.price_context", said.price_context
+    return "{}.toml: price_context", row.price_context
 
 
 def _catalog(row: Row, model_id: str, vectors: bool) -> Price | None:
@@ -190,7 +213,7 @@ def _catalog(row: Row, model_id: str, vectors: bool) -> Price | None:
     return Price(input_, output, input_ if cached is None else cached, input_, "catalog")
 
 
-def _snapshot(row: Row, model_id: str, now: datetime, vectors: bool) -> Price | None:
+def _snapshot(row: Row, model_id: str, said: ProviderSettings, now: datetime, vectors: bool) -> Price | None:
     """The price in genai-prices, imported here and not above: it takes a quarter of a second to load."""
     if row.genai_prices is None:
         return None
@@ -200,13 +223,21 @@ def _snapshot(row: Row, model_id: str, now: datetime, vectors: bool) -> Price | 
         _, model = get_snapshot().find_provider_model(model_id, None, row.genai_prices, None)
     except LookupError:
         return None
-    said = (model.get_prices(moment) for moment in (now, now + _HORIZON))
-    prices = [price for one in said if (price := _flat(one, vectors)) is not None]
-    return _dearest(prices) if prices else None
+    _, context = _context(row, said)
+    moments = (now, now + _HORIZON)
+    prices = [price for at in moments if (price := _flat(model.get_prices(at, context), vectors)) is not None]
+    if not prices:
+        return None
+    applies = any(model.get_prices(at, context) != model.get_prices(at) for at in moments)
+    return replace(_dearest(prices), source=_source(context if applies else {}))
+
+
+def _source(context: Mapping[str, str]) -> str:
+    return ", ".join((_package(), *(f"{key} {value}" for key, value in context.items())))
 
 
 @cache
-def _source() -> str:
+def _package() -> str:
     return f"genai-prices {version('genai-prices')}"
 
 
@@ -226,7 +257,7 @@ def _flat(prices: Any, vectors: bool) -> Price | None:
     tiers = tuple(Tier(start, **{name: _at(rate, start + 1) for name, rate in rates.items()}) for start in starts)
     base = {name: _at(rate, 0) for name, rate in rates.items()}
     fee = int(prices.requests_kcount * money.NANO / 1000) if prices.requests_kcount is not None else 0
-    return Price(**base, source=_source(), per_request=fee, tiers=tiers)
+    return Price(**base, source=_package(), per_request=fee, tiers=tiers)
 
 
 def _at(rate: Any, input_tokens: int) -> int:

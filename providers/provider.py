@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from goblin.errors import NotFound
-from goblin.settings import TaskClass
+from goblin.settings import TaskClass, TokensCounted
 from providers.name import nearest
 from providers.price import Price
 from providers.tokens import UNKNOWN
@@ -59,7 +59,8 @@ class Provider:
     """`quirks` is what the dialect must do differently for it; the catalog's README names every key.
 
     `obstacle` is why nothing can be asked of it; `discovers` means that its models are those it is found to serve.
-    Limits: requests and tokens per rolling minute, calls at once; None = none known.
+    Limits: requests and tokens per rolling minute, calls at once; None = none known. `tokens_counted` says whether
+    the vendor counts what was used, or input and output limit of every request when it arrives.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Provider:
     rpm: int | None = None
     tpm: int | None = None
     concurrency: int | None = None
+    tokens_counted: TokensCounted = "use"
     deadlines: Deadlines = Deadlines(5, 60, 30, 600)
     retry_count: int = 1
     quirks: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Provider:
     models_path: str | None = None
     embeddings_path: str | None = None
     embedders: tuple[Model, ...] = ()  # models that make vectors; never candidates for a step
+    embedding_texts: int | None = None  # that one request for vectors may hold; None = as its dialect has it
     variables: Mapping[str, str] = field(default_factory=dict)  # what fills placeholders; no secrets
     rules: tuple[Rule, ...] = ()  # how its error answers differ from its dialect's
     discovers: bool = False

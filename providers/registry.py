@@ -21,6 +21,7 @@ from providers.name import nearest
 from providers.provider import VECTORS, Deadlines, Model, Prior, Provider
 from providers.row import KEYLESS, PLACEHOLDER, DialectName, Kind, ModelRow, Row, flaw_of, rows
 from providers.tokens import UNKNOWN
+from providers.wire.embedding import EMBEDDING
 from providers.wire.spoken import NEEDS, SPOKEN, TOOLLESS
 
 __all__ = ["Deadlines", "Model", "Prior", "Provider", "Registry", "load"]
@@ -72,8 +73,6 @@ def load(settings: Settings, environ: Mapping[str, str], now: datetime | None = 
     moment = now or clock.now()
     known = {name: row for name, row in catalog.items() if name not in settings.providers}
     own = {name: _row(name, said, catalog) for name, said in settings.providers.items()}
-    for name, row in catalog.items():
-        price.check(name, row)
     built = {
         name: _provider(name, row, settings.providers.get(name, ProviderSettings()), environ, moment)
         for name, row in {**known, **own}.items()
@@ -103,6 +102,7 @@ _AUTH = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str, str], now: datetime) -> Provider:
     local = row.local if said.local is None else said.local
     row = row.model_copy(update={"local": local})
+    price.check(name, row, said)
     key, auth = _credentials(row, said, environ)
     filled, missing = _fill(row, said, environ)
     enabled = row.enabled if said.enabled is None else said.enabled
@@ -135,9 +135,11 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
         models_path=models_path,
         embeddings_path=embeddings_path,
         embedders=_embedders(name, row, said, now),
+        embedding_texts=said.embedding_texts or row.embedding_texts,
+        tokens_counted=said.tokens_counted or row.tokens_counted,
         variables=filled,
         rules=tuple(error.rule() for error in row.errors),
-        discovers=row.is_discovered and not said.models and not row.models,
+        discovers=row.is_discovered and not said.models and not row.talks,
         unlisted_price=price.find(row, "", said, now) if row.is_discovered else None,
         obstacle=_obstacle(name, row, key, enabled, missing),
         search_rate=price.rate(row.query_usd_mdim if said.query_usd_mdim is None else said.query_usd_mdim),
@@ -204,13 +206,19 @@ def _base_url(
     """The operator's URL, else the environment's, else the catalog's. One without a path takes the catalog's path."""
     variable = row.base_url_env if row.base_url_env is not None and environ.get(row.base_url_env) else None
     given = said.base_url or (environ[variable] if variable is not None else None)
-    url = (_filled(given or row.base_url, values) or "").rstrip("/")
+    url = (_filled(given or _listed_url(row, values), values) or "").rstrip("/")
     if (flaw := flaw_of(url)) is not None:
         place = f"providers.{name}.base_url" if said.base_url or variable is None else variable
         raise ConfigError(f"{place} {flaw}")
     if given and not urlsplit(url).path:
         url += (_filled(urlsplit(row.base_url).path, values) or "").rstrip("/")
     return url
+
+
+def _listed_url(row: Row, values: Mapping[str, str]) -> str:
+    """The catalog's address: that for the value of a placeholder, where the row has one."""
+    own = (by_value.get(values.get(name, "")) for name, by_value in row.base_url_for.items())
+    return next((url for url in own if url is not None), row.base_url)
 
 
 def _deadlines(row: Row, said: ProviderSettings) -> Deadlines:
@@ -255,6 +263,8 @@ def _embedders(name: str, row: Row, said: ProviderSettings, now: datetime) -> tu
     if said.embedding_models is None:
         listed = (one for one in row.models if one.kind == "embedding" and not _retired(one, now))
         return tuple(_model(row, one, said, now) for one in listed)
+    if said.embedding_models and not (row.embeddings and row.dialect in EMBEDDING):
+        raise ConfigError(f"providers.{name}.embedding_models: {row.name} makes no vectors that are spoken here")
     named = said.model_copy(update={"models": said.embedding_models})
     return _named(f"providers.{name}.embedding_models", row, "embedding", named, now)
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from goblin.errors import ConfigError
-from goblin.settings import NAME, TaskClass, Usd
+from goblin.settings import NAME, TaskClass, TokensCounted, Usd
 from providers.errors import ANSWERED
 from providers.name import nearest
 from providers.wire.complaint import Rule
@@ -156,6 +156,9 @@ class Row(Part):
     base_url: str
     base_url_env: str | None = Field(None, description="an environment variable that replaces base_url")
     base_url_alternatives: tuple[str, ...] = ()
+    base_url_for: Mapping[str, Mapping[str, str]] = Field(
+        {}, description="placeholder -> its value -> the address in place of base_url"
+    )
     needs: Mapping[str, tuple[str, ...]] = Field(
         {}, description="placeholder -> environment variables that may fill it"
     )
@@ -163,6 +166,8 @@ class Row(Part):
     stream_path: str | None = None
     models_path: str | None = None
     embeddings_path: str | None = None
+    embeddings: bool = Field(True, description="makes vectors, as far as its dialect has a word for them")
+    embedding_texts: int | None = Field(None, gt=0, description="texts that one request for vectors may hold")
     rerank_path: str | None = None
     key_env: str | None = None
     key_env_alternatives: tuple[str, ...] = ()
@@ -179,6 +184,7 @@ class Row(Part):
     rpm: int | None = Field(None, gt=0)
     tpm: int | None = Field(None, gt=0)
     concurrency: int | None = Field(None, gt=0)
+    tokens_counted: TokensCounted = "use"
     retry_count: int = Field(1, ge=0)
     deadlines: DeadlineRow = DeadlineRow()
     prior: PriorRow = PriorRow()
@@ -199,6 +205,7 @@ class Row(Part):
     )
     errors: tuple[ErrorRow, ...] = ()
     genai_prices: str | None = Field(None, description="provider id in genai-prices")
+    price_context: Mapping[str, str] = Field({}, description="what its prices there may depend on, as service_tier")
     batch: str | None = None
     rate_limit_headers: tuple[str, ...] = ()
     alt_dialects: tuple[Mapping[str, str], ...] = ()
@@ -215,9 +222,19 @@ class Row(Part):
     def is_discovered(self) -> bool:
         return self.local if self.discover is None else self.discover
 
+    @property
+    def talks(self) -> bool:
+        """Whether it is known by name who answers chats there."""
+        return any(model.kind == "chat" for model in self.models)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return self.base_url, *(url for by_value in self.base_url_for.values() for url in by_value.values())
+
     def placeholders(self) -> set[str]:
         paths = (self.chat_path, self.stream_path, self.models_path, self.embeddings_path, self.rerank_path)
-        return {name for text in (self.base_url, *paths) if text for name in PLACEHOLDER.findall(text)}
+        named = {name for text in (*self.urls, *paths) if text for name in PLACEHOLDER.findall(text)}
+        return named | self.base_url_for.keys()
 
     def model(self, model_id: str) -> ModelRow | None:
         return next((model for model in self.models if model.id == model_id), None)
@@ -266,7 +283,7 @@ def parse(content: str, place: str) -> Row:
         raise ConfigError(f"{place} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"{place}: {_explain(error, content)}") from error
-    if (flaw := flaw_of(row.base_url)) is not None:
+    if (flaw := next(filter(None, map(flaw_of, row.urls)), None)) is not None:
         raise ConfigError(f"{place}: base_url {flaw}")
     if twice := next((one.id for nth, one in enumerate(row.models) if row.model(one.id) is not row.models[nth]), None):
         raise ConfigError(f"{place}: models names {twice!r} twice")

@@ -121,15 +121,11 @@ class Turnstile:
             candidate=candidate.name,
             hold=candidate.worst_case(need),
             tokens=candidate.input_tokens(need) + candidate.output_limit(need),
-            rate=Rate(provider.rpm, provider.tpm, provider.concurrency, self._counts_on_arrival(provider.id)),
+            rate=Rate(provider.rpm, provider.tpm, provider.concurrency, provider.tokens_counted == "arrival"),
             slot_ms=int((provider.deadlines.connect + provider.deadlines.total + self._settings.worker.lease) * 1000),
             budgets=self._of_provider(provider.id),
             key=provider.fingerprint,
         )
-
-    def _counts_on_arrival(self, provider: str) -> bool:
-        said = self._settings.providers.get(provider)
-        return said is not None and said.tokens_counted == "arrival"
 
     def _of_provider(self, provider: str) -> tuple[Budget, ...]:
         said = self._settings.providers.get(provider)

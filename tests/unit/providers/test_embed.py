@@ -1,13 +1,14 @@
 """Embeddings: what is asked in each dialect, what its answers mean, and how many requests a call takes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goblin.settings import Settings
+from goblin.settings import ProviderSettings, Settings
 from providers import price
 from providers.call import Caller, Control
 from providers.embed import Embed, Embeddings
@@ -128,6 +129,26 @@ def test_many_texts_take_several_requests_on_one_connection() -> None:
     assert vendor.connections == 1
     assert control.phase == "stall"  # only the first request has the limit of a first token
     assert control.ttft_s is not None
+
+
+def test_a_vendor_that_takes_fewer_texts_at_once_is_sent_fewer() -> None:
+    sent: list[int] = []
+
+    def count(connection: Connection) -> None:
+        while head := connection.request():
+            sent.append(len(json.loads(head.partition(b"\r\n\r\n")[2])["input"]))
+            rows = [{"index": nth, "embedding": [float(nth)]} for nth in range(sent[-1])]
+            body = json.dumps({"data": rows, "usage": {"prompt_tokens": sent[-1]}}).encode()
+            connection.send(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+
+    said = {"mine": ProviderSettings(base_url="http://mine.test", embedding_texts=16)}
+    mine = load(Settings(providers=said), {}).get("mine")
+    caller = Caller()
+    with Vendor(count) as vendor:
+        found = caller.embed(replace(mine, base_url=vendor.url), "e-1", ["x"] * 40, Control())
+        caller.close()
+    assert sent == [16, 16, 8]
+    assert (len(found.vectors), found.usage) == (40, Usage(input=40))
 
 
 def test_no_text_takes_no_request() -> None:

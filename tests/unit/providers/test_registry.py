@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from goblin.errors import ConfigError, NotFound
 from goblin.settings import ModelSettings, ProviderSettings, Settings
 from goblin.settings import load as load_settings
+from providers.price import FREE
 from providers.provider import Deadlines
 from providers.registry import Registry, load
 from providers.row import parse
@@ -266,6 +267,76 @@ def test_a_model_that_is_named_for_vectors_has_the_price_that_somebody_says() ->
 def test_a_model_that_is_named_for_vectors_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"openai\.embedding_models names 'm' twice"):
         registry(openai=ProviderSettings(embedding_models=("m", "m")))
+
+
+@pytest.mark.parametrize("name", ["vertex", "bedrock", "anthropic", "huggingface", "cloudflare_vectorize"])
+def test_who_makes_no_vectors_that_are_spoken_here_is_asked_for_none(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"providers\.{name}\.embedding_models: .* makes no vectors that are spoken"):
+        registry(**{name: ProviderSettings(embedding_models=("m",))})
+    assert not registry().get(name).embedders
+    assert registry(**{name: ProviderSettings(embedding_models=())}).get(name).embedders == ()
+
+
+def test_a_local_server_is_still_looked_at_when_its_row_knows_who_makes_vectors() -> None:
+    ollama = registry().get("ollama")
+    assert ollama.discovers
+    assert not ollama.models
+    assert [(model.id, model.price) for model in ollama.embedders] == [("embeddinggemma", FREE)]
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [("europe-west1", "europe-west1-aiplatform.googleapis.com"), ("global", "aiplatform.googleapis.com")],
+)
+def test_a_location_may_have_an_address_of_its_own(location: str, host: str) -> None:
+    environ = {"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_OAUTH_ACCESS_TOKEN": "t"}
+    told = ProviderSettings(variables={"location": location})
+    for found in (registry({**environ, "GOOGLE_CLOUD_LOCATION": location}), registry(environ, vertex=told)):
+        vertex = found.get("vertex")
+        assert vertex.ready
+        assert vertex.base_url == f"https://{host}"
+        assert f"/v1/projects/p/locations/{location}/" in (vertex.chat_path or "")
+    assert registry(environ).get("vertex").why_not() == (
+        "needs location: set GOOGLE_CLOUD_LOCATION or providers.vertex.variables.location"
+    )
+
+
+def test_a_vendor_that_counts_tokens_on_arrival_says_so_in_its_row_unless_the_settings_know_better() -> None:
+    assert [name for name, one in registry().providers.items() if one.tokens_counted == "arrival"] == [
+        "azure_openai",
+        "cerebras",
+    ]
+    said = {"cerebras": ProviderSettings(tokens_counted="use"), "openai": ProviderSettings(tokens_counted="arrival")}
+    found = registry(**said)
+    assert [found.get(name).tokens_counted for name in ("cerebras", "openai")] == ["use", "arrival"]
+
+
+def test_a_tier_of_a_vendor_has_the_prices_of_that_tier(tmp_path: Path) -> None:
+    row = ROW + 'genai_prices = "openai"\nprice_context = { service_tier = "flex" }\n[[models]]\nid = "gpt-5"\n'
+    (listed,) = with_catalog(tmp_path, row).get("mine").models
+    said = ProviderSettings(price_context={"service_tier": "flex"})
+    told = registry(openai=said.model_copy(update={"models": ("gpt-5", "gpt-4")})).get("openai").models
+    assert listed.price is not None
+    assert (listed.price.input, listed.price.output) == (625_000_000, 5_000_000_000)
+    assert listed.price.source.endswith(", service_tier flex")
+    assert told[0].price == listed.price
+    assert told[1].price is not None
+    assert told[1].price.input == 30_000_000_000  # it has no other price there, and its source says no more
+    assert told[1].price.source.startswith("genai-prices ")
+    assert "flex" not in told[1].price.source
+
+
+@pytest.mark.parametrize(
+    ("name", "context", "complaint"),
+    [
+        ("openai", {"service_tier": "felx"}, "service_tier = 'felx'.*; did you mean flex"),
+        ("openai", {"servce_tier": "flex"}, "servce_tier = 'flex'.*; did you mean service_tier"),
+        ("baichuan", {"service_tier": "flex"}, "no prices"),
+    ],
+)
+def test_a_tier_that_nobody_prices_is_refused(name: str, context: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=rf"providers\.{name}\.price_context.*{complaint}"):
+        registry(**{name: ProviderSettings(price_context=context)})
 
 
 def test_models_that_make_embeddings_are_no_candidates() -> None:

@@ -266,3 +266,10 @@ def test_without_redis_what_was_called_is_left_to_the_scheduler(settings: Settin
     given = turnstile.taken(new_id(), candidate("sim/small"), 1_000, need())
     assert turnstile.conclude(given, None, None) == ()
     turnstile.give_back(given.admitted.attempt)
+
+
+@pytest.mark.parametrize("counted", ["use", "arrival"])
+def test_a_call_is_admitted_as_its_vendor_counts_tokens(turnstile: Turnstile, counted: str) -> None:
+    given = ask(turnstile, route(candidate("sim/small", 0.001, tokens_counted=counted)))
+    assert isinstance(given, Pass)
+    assert given.admitted.place.rate.is_counted_on_arrival == (counted == "arrival")
