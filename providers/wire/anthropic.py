@@ -20,7 +20,7 @@ from providers.provider import Provider
 from providers.wire import dialect, reason, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, load, text, tree
+from providers.wire.field import count, counted, load, load_first, text, tree
 from providers.wire.openai import OpenAi
 from providers.wire.tool import NO_TOOLS, Pieces, arguments, functions, schema, turns
 
@@ -47,6 +47,7 @@ _REASONS: Mapping[str, FinishReason] = {
     "refusal": "filtered",
     "tool_use": "tool",
 }
+_COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class Anthropic(dialect.Dialect):
@@ -121,14 +122,14 @@ def _affords(wish: Mapping[str, Any], max_tokens: int) -> bool:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_input", "_model", "_provider", "_reason", "_reasoned", "_stream", "_tools", "done")
+    __slots__ = ("_counts", "_model", "_provider", "_reason", "_reasoned", "_stream", "_tools", "done")
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
         self._stream = sse.Stream()
         self._tools = Pieces()
         self._reasoned = reason.Blocks()
-        self._input: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
         self._model: str | None = None
         self._reason: str | None = None
         self.done = False
@@ -138,6 +139,8 @@ class Decoder(dialect.Decoder):
 
     def end(self, out: list[Event]) -> None:
         self._take_all(self._stream.end(), out)
+        if bare := self._stream.bare:  # an error that came as plain JSON
+            self._take(load_first(bare), out)
         if self._reason is None:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
 
@@ -159,7 +162,7 @@ class Decoder(dialect.Decoder):
                 self._tools.close(out)
         elif kind == "message_start":
             message = tree(event.get("message"))
-            self._input = tree(message.get("usage"))
+            self._counts = _counts(tree(message.get("usage")))
             self._model = text(message.get("model")) or None
         elif kind == "message_delta":
             self._close(event, out)
@@ -186,21 +189,27 @@ class Decoder(dialect.Decoder):
     def _close(self, event: dict[str, Any], out: list[Event]) -> None:
         """Counts are reported with the reason for the end: before it, the output count is no more than a beginning."""
         reason = text(tree(event.get("delta")).get("stop_reason"))
-        self._input = {
-            **self._input,
-            **{name: value for name, value in tree(event.get("usage")).items() if value is not None},
-        }
+        self._counts |= _counts(tree(event.get("usage")))
         if reason and self._reason is None:
             self._reason = reason
             out.append(Finish(_REASONS.get(reason, "stop"), reason))
-        if self._reason is not None and "input_tokens" in self._input and "output_tokens" in self._input:
-            out.append(Report(usage_of(self._input), self._model))  # half a count is none
+        if self._reason is not None and (usage := usage_of(self._counts)) is not None:
+            out.append(Report(usage, self._model))
 
 
-def usage_of(usage: dict[str, Any]) -> Usage:
-    """`input_tokens` leaves out what was read from and written to the cache."""
-    read_, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
-    output = count(usage.get("output_tokens"))
+def _counts(usage: dict[str, Any]) -> dict[str, int]:
+    """What can be read of a usage, whose parts come at different times; nothing else of it is kept."""
     details = tree(usage.get("output_tokens_details"))
-    reasoning = count(details.get("thinking_tokens")) or count(details.get("reasoning_tokens"))
-    return Usage(count(usage.get("input_tokens")) + read_ + written, read_, written, output, min(output, reasoning))
+    reasoning = count(details.get("thinking_tokens")) or counted(details.get("reasoning_tokens"))
+    found = {"reasoning": reasoning, **{name: counted(usage.get(name)) for name in _COUNTED}}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def usage_of(counts: Mapping[str, int]) -> Usage | None:
+    """None without both counts. `input_tokens` leaves out what was read from and written to the cache."""
+    if "input_tokens" not in counts or "output_tokens" not in counts:
+        return None
+    found, written = counts.get("cache_read_input_tokens", 0), counts.get("cache_creation_input_tokens", 0)
+    output = counts["output_tokens"]
+    reasoning = min(output, counts.get("reasoning", 0))
+    return Usage(counts["input_tokens"] + found + written, found, written, output, reasoning)

@@ -25,7 +25,7 @@ from providers.provider import Provider
 from providers.wire import dialect, reason
 from providers.wire.complaint import TOO_LONG, judge, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, load, text, tree
+from providers.wire.field import count, counted, load, text, tree
 from providers.wire.sse import LONGEST_LINE
 from providers.wire.tool import NO_TOOLS, Pieces, arguments, functions, schema, turns
 
@@ -58,8 +58,8 @@ _REASONS: Mapping[str, FinishReason] = {
     "guardrail_intervened": "filtered",
     "content_filtered": "filtered",
     "tool_use": "tool",
-    "malformed_tool_use": "tool",
 }
+_MALFORMED = ("malformed_model_output", "malformed_tool_use")
 
 
 class Bedrock(dialect.Dialect):
@@ -221,14 +221,17 @@ class Decoder(dialect.Decoder):
                     self._reasoned.tell(out)
                     self._tools.close(out)
             case "messageStop" if not self._finished:
-                self._finished = True
-                reason = text(event.get("stopReason"))
-                out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
+                self._finish(text(event.get("stopReason")), out)
             case "metadata":
                 self.done = self._finished
-                usage = tree(event.get("usage"))
-                if "inputTokens" in usage and "outputTokens" in usage:
-                    out.append(Report(usage_of(usage)))
+                if (usage := usage_of(tree(event.get("usage")))) is not None:
+                    out.append(Report(usage))
+
+    def _finish(self, reason: str, out: list[Event]) -> None:
+        if reason in _MALFORMED:
+            raise Malformed(f"{self._provider.name} says of its own answer: {reason}")
+        self._finished = True
+        out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
 
     def _speak(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:
         if words := text(delta.get("text")):
@@ -252,10 +255,15 @@ class Decoder(dialect.Decoder):
         return judge(self._provider.name, complaint, self._provider.rules, RULES, _secret(self._provider))
 
 
-def usage_of(usage: dict[str, Any]) -> Usage:
-    """`inputTokens` leaves out what was read from and written to the cache, unless the total says that it does not."""
+def usage_of(usage: dict[str, Any]) -> Usage | None:
+    """None unless both counts can be read.
+
+    `inputTokens` leaves out what was read from and written to the cache, unless the total says that it does not.
+    """
     found, written = count(usage.get("cacheReadInputTokens")), count(usage.get("cacheWriteInputTokens"))
-    prompt, output = count(usage["inputTokens"]), count(usage["outputTokens"])
+    prompt, output = counted(usage.get("inputTokens")), counted(usage.get("outputTokens"))
+    if prompt is None or output is None:
+        return None
     if count(usage.get("totalTokens")) != prompt + output or found + written > prompt:
         prompt += found + written
     return Usage(prompt, found, written, output)

@@ -89,15 +89,17 @@ class Decoder(openai.Decoder):
             out.append(self._report)
 
     def _read(self, chunk: dict[str, Any], part: str, out: list[Event]) -> None:
-        if chunk.get("success") is True and isinstance(chunk.get("result"), dict):
-            chunk, part = chunk["result"], "message"
-            self.done = True
+        if isinstance(result := chunk.get("result"), dict):
+            if chunk.get("success") is True:
+                chunk, part = result, "message"
+                self.done = True
+            elif "success" not in chunk:  # a piece of a stream
+                chunk = {"errors": chunk.get("errors"), **result}
         if "response" not in chunk or entries(chunk.get("choices")):
             super()._read(chunk, part, out)
             return
-        usage = chunk.get("usage")
-        if isinstance(usage, dict) and "prompt_tokens" in usage:
-            self._report = Report(openai.usage_of(usage))
+        if (usage := openai.usage_of(tree(chunk.get("usage")))) is not None:
+            self._report = Report(usage)
         calls = [{"function": call} for call in entries(chunk.get("tool_calls"))]
         said = {"content": chunk["response"], "tool_calls": calls}
         super()._read({"choices": [{part: said}], "errors": chunk.get("errors")}, part, out)

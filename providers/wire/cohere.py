@@ -19,14 +19,14 @@ from providers.sampling import Sampling
 from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import entries, load, text, tokens, tree
+from providers.wire.field import count, counted, entries, load, load_first, text, tree
 from providers.wire.openai import OpenAi
 from providers.wire.tool import NO_TOOLS, Pieces, said
 
 RULES = (
     rule(QuotaSpent, status=(429,), contains=("api calls / month", "per month")),
     rule(ContentFiltered, status=(498,)),
-    rule(ContextTooLong, status=(400, 422), contains=("too many tokens",)),
+    rule(ContextTooLong, status=(200, 400, 422), contains=("too many tokens",)),
     TOO_LONG,
     NO_TOOLS,
 )
@@ -38,7 +38,7 @@ _REASONS: Mapping[str, FinishReason] = {
     "TOOL_CALL": "tool",
     "ERROR_TOXIC": "filtered",
 }
-_FAILED = ("ERROR", "TIMEOUT")
+_FAILED = ("ERROR", "TIMEOUT", "USER_CANCEL")  # as they begin
 
 
 class Cohere(dialect.Dialect):
@@ -111,13 +111,16 @@ class Decoder(dialect.Decoder):
     def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(payload, out)
+        if bare := self._stream.bare:  # an error that came as plain JSON
+            self._read(load_first(bare), out)
         if not self._finished:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
 
     def _take(self, payload: bytes, out: list[Event]) -> None:
-        if self.done or payload.strip() == b"[DONE]":
-            return
-        event = load(payload)
+        if not self.done and payload.strip() != b"[DONE]":
+            self._read(load(payload), out)
+
+    def _read(self, event: dict[str, Any], out: list[Event]) -> None:
         delta = tree(event.get("delta"))
         match event.get("type"):
             case "content-start" | "content-delta":
@@ -143,11 +146,12 @@ class Decoder(dialect.Decoder):
         reason = text(delta.get("finish_reason"))
         if error := text(delta.get("error")):
             raise dialect.blame(self._provider, understand(error, 200), RULES)
-        if reason in _FAILED:
+        meant = _REASONS.get(reason)
+        if meant is None and reason.startswith(_FAILED):
             raise ServerError(f"{self._provider.name} broke off: {reason}")
         self._tools.close(out)
         self._finished = self.done = True
-        out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
+        out.append(Finish(meant or "stop", reason or None))
         if (usage := usage_of(tree(delta.get("usage")))) is not None:
             out.append(Report(usage))
 
@@ -155,8 +159,7 @@ class Decoder(dialect.Decoder):
 def usage_of(usage: dict[str, Any]) -> Usage | None:
     """None when it does not hold both counts."""
     for counts in (tree(usage.get("billed_units")), tree(usage.get("tokens"))):
-        if "input_tokens" in counts and "output_tokens" in counts:
-            prompt = tokens(counts["input_tokens"])
-            cached = min(prompt, tokens(usage.get("cached_tokens")))
-            return Usage(input=prompt, cache_read=cached, output=tokens(counts["output_tokens"]))
+        prompt, output = counted(counts.get("input_tokens")), counted(counts.get("output_tokens"))
+        if prompt is not None and output is not None:
+            return Usage(input=prompt, cache_read=min(prompt, count(usage.get("cached_tokens"))), output=output)
     return None

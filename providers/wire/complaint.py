@@ -110,6 +110,14 @@ def understand(value: Any, status: int, headers: Mapping[str, str] | None = None
     return Complaint(status, message, names, _retry_after(headers or {}, value, message))
 
 
+def complains(answer: Mapping[str, Any]) -> bool:
+    """Whether an object that came with a status of success, and holds no answer, is an error: wrapped, flat, or a code
+    of the vendor's own."""
+    words = ("error", "errors", "message", "detail")
+    is_named = answer.get("object") == "error" or answer.get("success") is False
+    return is_named or any(answer.get(word) for word in words) or bool(tree(answer.get("base_resp")).get("status_code"))
+
+
 def judge(
     provider: str, complaint: Complaint, own: Iterable[Rule], dialect: Iterable[Rule], key: str | None
 ) -> ProviderFault:

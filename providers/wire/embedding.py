@@ -12,7 +12,7 @@ from providers.message import Usage
 from providers.provider import Provider
 from providers.wire import dialect
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, entries, load, tokens, tree
+from providers.wire.field import count, counted, entries, load, tree
 
 
 class Plain:
@@ -120,7 +120,8 @@ def _embeddings(rows: list[Any], count_: int, prompt: Any) -> Embeddings:
         raise Malformed(f"{len(vectors)} vectors came for {count_} texts")
     if len({len(vector) for vector in vectors}) > 1:
         raise Malformed("vectors of different lengths came for texts of one request")
-    return Embeddings(vectors, None if prompt is None else Usage(input=tokens(prompt)))
+    read = counted(prompt)
+    return Embeddings(vectors, None if read is None else Usage(input=read))
 
 
 def _vector(values: Any) -> Vector:

@@ -22,7 +22,7 @@ from providers.provider import Provider
 from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, entries, load, text, tree
+from providers.wire.field import count, counted, entries, load, load_first, text, tree
 from providers.wire.tool import NO_TOOLS, arguments, functions, turns, whole
 
 STREAM_PATH = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
@@ -42,10 +42,16 @@ RULES = (
 
 _REASONS: Mapping[str, FinishReason] = {
     "STOP": "stop",
-    "MAX_TOKENS": "length",
-    **dict.fromkeys(("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII", "IMAGE_SAFETY"), "filtered"),
-    **dict.fromkeys(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"), "tool"),
-}
+    **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), "length"),
+    **dict.fromkeys(
+        (
+            "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII", "IMAGE_SAFETY", "MODEL_ARMOR",
+            "ESCALATION",
+        ),
+        "filtered",
+    ),
+}  # fmt: skip
+_MALFORMED = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE")
 _ON = {"generationConfig": {"thinkingConfig": {"includeThoughts": True, "thinkingBudget": -1}}}
 _OFF = {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}
 
@@ -128,7 +134,7 @@ def _id(call: ToolCall) -> dict[str, str]:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_calls", "_finished", "_provider", "_report", "_stream", "done")
+    __slots__ = ("_calls", "_finished", "_provider", "_report", "_speaks", "_stream", "done")
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -136,6 +142,7 @@ class Decoder(dialect.Decoder):
         self._report: Report | None = None
         self._finished = False
         self._calls = False
+        self._speaks = False
         self.done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
@@ -145,8 +152,8 @@ class Decoder(dialect.Decoder):
     def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(load(payload), out)
-        if not self._finished and self._stream.stray:  # an error that came as plain JSON
-            self._take(load(bytes(self._stream.stray)), out)
+        if bare := self._stream.bare:  # an error that came as plain JSON
+            self._take(load_first(bare), out)
         if not self._finished:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
 
@@ -156,35 +163,61 @@ class Decoder(dialect.Decoder):
         candidates = entries(answer.get("candidates"))
         candidate = tree(candidates[0]) if candidates else {}
         for part in map(tree, entries(tree(candidate.get("content")).get("parts"))):
-            if words := text(part.get("text")):
-                out.append(Thought(words) if part.get("thought") is True else Text(words))
-            elif call := tree(part.get("functionCall")):
-                self._calls = True
-                made = whole(call.get("id"), call.get("name"), call.get("args"))
-                out.append(replace(made, signature=text(part.get("thoughtSignature"))))
-        blocked = text(tree(answer.get("promptFeedback")).get("blockReason"))
-        if reason := text(candidate.get("finishReason")) or blocked:
-            meant = "filtered" if blocked else _REASONS.get(reason, "stop")
-            self._finish("tool" if self._calls and meant == "stop" else meant, reason, out)
-        if isinstance(usage := answer.get("usageMetadata"), dict):
-            self._report = Report(usage_of(usage), text(answer.get("modelVersion")) or None)
-        if self._finished and self._report is not None:  # before the end, counts are no more than a beginning
-            out.append(self._report)
-            self._report = None
+            self._speak(part, out)
+        if (usage := usage_of(tree(answer.get("usageMetadata")))) is not None:
+            self._report = Report(usage, text(answer.get("modelVersion")) or None)
+        if blocked := text(tree(answer.get("promptFeedback")).get("blockReason")):
+            self._finish("filtered", text(candidate.get("finishReason")) or blocked, out)
+        elif (reason := text(candidate.get("finishReason"))) and not self._finished:
+            self._end(reason, out)
+        if self._finished:  # before the end, counts are no more than a beginning
+            self._tell_counts(out)
+
+    def _speak(self, part: dict[str, Any], out: list[Event]) -> None:
+        if words := text(part.get("text")):
+            is_thought = part.get("thought") is True
+            self._speaks = self._speaks or not is_thought
+            out.append(Thought(words) if is_thought else Text(words))
+        elif call := tree(part.get("functionCall")):
+            self._calls = True
+            made = whole(call.get("id"), call.get("name"), call.get("args"))
+            out.append(replace(made, signature=text(part.get("thoughtSignature"))))
+
+    def _end(self, reason: str, out: list[Event]) -> None:
+        """Raises the fault that the reason means. What the answer has cost is told before."""
+        if reason in _MALFORMED:
+            self._tell_counts(out)
+            raise Malformed(f"{self._provider.name} says of its own answer: {reason}")
+        if reason not in _REASONS and not (self._speaks or self._calls):  # an end of another kind, and nothing came
+            self._tell_counts(out)
+            raise ServerError(f"{self._provider.name} broke off: {reason}")
+        meant = _REASONS.get(reason, "stop")
+        self._finish("tool" if self._calls and meant == "stop" else meant, reason, out)
 
     def _finish(self, reason: FinishReason, word: str, out: list[Event]) -> None:
         if not self._finished:
             self._finished = True
             out.append(Finish(reason, word))
 
+    def _tell_counts(self, out: list[Event]) -> None:
+        if self._report is not None:
+            out.append(self._report)
+            self._report = None
 
-def usage_of(usage: dict[str, Any]) -> Usage:
-    """Thoughts are counted beside the answer, tool prompts beside the prompt."""
+
+def usage_of(usage: dict[str, Any]) -> Usage | None:
+    """None unless the counts can be read; left out is a count of nothing, which a prompt's is not.
+
+    Thoughts are counted beside the answer, tool prompts beside the prompt.
+    """
+    prompt, output = counted(usage.get("promptTokenCount")), counted(usage.get("candidatesTokenCount", 0))
+    if prompt is None or output is None:
+        return None
     thoughts = count(usage.get("thoughtsTokenCount"))
-    prompt = count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount"))
+    prompt += count(usage.get("toolUsePromptTokenCount"))
     return Usage(
         input=prompt,
         cache_read=min(prompt, count(usage.get("cachedContentTokenCount"))),
-        output=count(usage.get("candidatesTokenCount")) + thoughts,
+        output=output + thoughts,
         reasoning=thoughts,
     )

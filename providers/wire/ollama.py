@@ -11,7 +11,7 @@ from providers.tokens import estimate_chat
 from providers.wire import dialect
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, entries, load, text, tree
+from providers.wire.field import counted, entries, load, text, tree
 from providers.wire.openai import OpenAi
 from providers.wire.sse import Lines
 from providers.wire.think import Splitter
@@ -146,9 +146,11 @@ class Decoder(dialect.Decoder):
         self._split.end(out)
         reason = text(piece.get("done_reason"))
         out.append(Finish("tool" if self._calls else _REASONS.get(reason, "stop"), reason or None))
-        if "prompt_eval_count" in piece and "eval_count" in piece:  # either may be missing; half a count is none
-            out.append(Report(usage_of(piece), text(piece.get("model")) or None))
+        if (usage := usage_of(piece)) is not None:
+            out.append(Report(usage, text(piece.get("model")) or None))
 
 
-def usage_of(piece: dict[str, Any]) -> Usage:
-    return Usage(input=count(piece.get("prompt_eval_count")), output=count(piece.get("eval_count")))
+def usage_of(piece: dict[str, Any]) -> Usage | None:
+    """Either count may be missing; half a count is none."""
+    prompt, output = counted(piece.get("prompt_eval_count")), counted(piece.get("eval_count"))
+    return None if prompt is None or output is None else Usage(input=prompt, output=output)

@@ -20,9 +20,9 @@ from providers.errors import (
 from providers.message import Chat, Event, Finish, FinishReason, Message, Report, Text, Thought, Usage
 from providers.provider import Provider
 from providers.wire import dialect, gateway, reason, sse
-from providers.wire.complaint import TOO_LONG, Rule, read, rule, understand
+from providers.wire.complaint import TOO_LONG, Rule, complains, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, entries, load, text, tree
+from providers.wire.field import count, counted, entries, load, load_first, text, tree
 from providers.wire.think import Splitter
 from providers.wire.tool import NO_TOOLS, Pieces, said
 
@@ -48,12 +48,18 @@ _REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
     "model_length": "length",
+    "model_context_window_exceeded": "length",
     "content_filter": "filtered",
     "sensitive": "filtered",
     "tool_calls": "tool",
     "function_call": "tool",
 }
-_FAILED = ("error", "network_error", "engine_overloaded")
+_FAILED: Mapping[str, type[ProviderFault]] = {
+    "error": ServerError,
+    "network_error": ServerError,
+    "engine_overloaded": Overloaded,
+    "insufficient_system_resource": Overloaded,
+}
 
 
 class OpenAi(dialect.Dialect):
@@ -141,8 +147,8 @@ class Decoder(dialect.Decoder):
     def end(self, out: list[Event]) -> None:
         for _, payload in self._stream.end():
             self._take(payload, out)
-        if self._stream.stray and not (self._seen or self.done):  # an answer that is no stream, or a bare error
-            self._read(load(bytes(self._stream.stray)), "message", out)
+        if bare := self._stream.bare:  # an answer that is no stream, or a bare error
+            self._read(load_first(bare), "message", out)
         if not self._finished and not (self.done and self._seen):
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
         if not self._finished:
@@ -158,22 +164,23 @@ class Decoder(dialect.Decoder):
 
     def _read(self, chunk: dict[str, Any], part: str, out: list[Event]) -> None:
         self._complain(chunk)
-        self._seen = True
         choices = entries(chunk.get("choices"))
         if choices:
+            self._seen = True
             choice = tree(choices[0])
             self._speak(tree(choice.get(part)), out)
-            reason = choice.get("finish_reason")
-            if reason is not None and not self._finished:
-                self._finish(text(reason), out)
-        usage = chunk.get("usage") or tree(chunk.get("x_groq")).get("usage")
-        if isinstance(usage, dict):
-            out.append(Report(usage_of(usage), text(chunk.get("model")) or None))
+            reason = text(choice.get("finish_reason"))
+            if reason and not self._finished:
+                self._finish(reason, out)
+        usage = usage_of(tree(chunk.get("usage") or tree(chunk.get("x_groq")).get("usage")))
+        if usage is not None:
+            out.append(Report(usage, text(chunk.get("model")) or None))
 
     def _complain(self, chunk: dict[str, Any]) -> None:
         error = chunk.get("error") or tree(chunk.get("x_groq")).get("error") or chunk.get("errors")
         business = tree(chunk.get("base_resp")).get("status_code")
-        if error or business:
+        is_flat = not (chunk.get("choices") or chunk.get("usage")) and complains(chunk)
+        if error or business or is_flat:
             raise dialect.blame(
                 self._provider, understand({**chunk, "error": error} if error else chunk, 200), self._rules
             )
@@ -205,8 +212,8 @@ class Decoder(dialect.Decoder):
                 self._split.feed(words, out)
 
     def _finish(self, reason: str, out: list[Event]) -> None:
-        if reason in _FAILED:
-            raise ServerError(f"{self._provider.name} broke off: {reason}")
+        if (fault := _FAILED.get(reason)) is not None:
+            raise fault(f"{self._provider.name} broke off: {reason}")
         self._split.end(out)
         if self._tools.are_open:
             self._reasoned.tell(out)
@@ -216,10 +223,15 @@ class Decoder(dialect.Decoder):
         out.append(Finish("tool" if called and meant == "stop" else meant, reason or None))
 
 
-def usage_of(usage: dict[str, Any]) -> Usage:
-    """Some count reasoning beside the completion instead of in it; the total tells."""
+def usage_of(usage: dict[str, Any]) -> Usage | None:
+    """None unless both counts can be read.
+
+    Some count reasoning beside the completion instead of in it; the total tells.
+    """
+    prompt, output = counted(usage.get("prompt_tokens")), counted(usage.get("completion_tokens"))
+    if prompt is None or output is None:
+        return None
     cached, thought = tree(usage.get("prompt_tokens_details")), tree(usage.get("completion_tokens_details"))
-    prompt, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     reasoning = count(thought.get("reasoning_tokens"))
     if reasoning and count(usage.get("total_tokens")) == prompt + output + reasoning:
         output += reasoning

@@ -17,7 +17,7 @@ from providers.provider import Provider
 from providers.wire import dialect, sse
 from providers.wire.complaint import TOO_LONG, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, load, text, tree
+from providers.wire.field import counted, load, text, tree
 from providers.wire.think import Splitter
 
 RULES = (rule(ContentFiltered, contains=("flagged as sensitive", "nsfw")), TOO_LONG)
@@ -171,9 +171,9 @@ class Decoder(dialect.Decoder):
         self._split.end(out)
         out.append(Finish("stop", "succeeded"))
         metrics = tree(prediction.get("metrics"))
-        if "input_token_count" in metrics and "output_token_count" in metrics:
-            usage = Usage(input=count(metrics["input_token_count"]), output=count(metrics["output_token_count"]))
-            out.append(Report(usage, text(prediction.get("model")) or None))
+        read, written = counted(metrics.get("input_token_count")), counted(metrics.get("output_token_count"))
+        if read is not None and written is not None:
+            out.append(Report(Usage(input=read, output=written), text(prediction.get("model")) or None))
 
     def _listen(self, address: str) -> HttpRequest:
         theirs, ours = urlsplit(address), urlsplit(self._provider.base_url)

@@ -42,17 +42,18 @@ class Lines:
 class Stream:
     """Server-sent events (WHATWG), leniently: an event whose blank line the end of the stream cuts off still counts.
 
-    `stray` keeps the first lines that are no field at all: what a server sends when it answers without streaming.
+    Lines that are no field at all are kept while no event came: what a server sends when it answers without streaming.
     """
 
-    __slots__ = ("_data", "_lines", "_name", "_size", "stray")
+    __slots__ = ("_data", "_has_begun", "_lines", "_name", "_size", "_stray")
 
     def __init__(self) -> None:
         self._lines = Lines()
         self._data: list[bytes] = []
         self._size = 0
         self._name = b""
-        self.stray = bytearray()
+        self._has_begun = False
+        self._stray = bytearray()
 
     def feed(self, data: bytes) -> list[Event]:
         return self._events(self._lines.feed(data))
@@ -60,12 +61,18 @@ class Stream:
     def end(self) -> list[Event]:
         return self._events([*self._lines.end(), b""])
 
+    @property
+    def bare(self) -> bytes:
+        """What came in place of a stream; empty when one has begun."""
+        return b"" if self._has_begun else bytes(self._stray)
+
     def _events(self, lines: list[bytes]) -> list[Event]:
         events: list[Event] = []
         for line in lines:
             if line[:3] == _MARK:
                 line = line[3:]
             if line.startswith(b"data:"):
+                self._has_begun = True
                 self._add(line[6:] if line[5:6] == b" " else line[5:])
             elif not line:
                 if self._data:
@@ -74,9 +81,10 @@ class Stream:
                     self._size = 0
                 self._name = b""
             elif line.startswith(b"event:"):
+                self._has_begun = True
                 self._name = line[6:].strip()
-            elif not line.startswith((b":", b"id:", b"retry:")) and len(self.stray) < LONGEST_LINE:
-                self.stray += line + b"\n"
+            elif not line.startswith((b":", b"id:", b"retry:")) and len(self._stray) < LONGEST_LINE:
+                self._stray += line + b"\n"
         return events
 
     def _add(self, data: bytes) -> None:

@@ -13,7 +13,7 @@ from providers.wire.complaint import rule
 from providers.wire.field import entries, text, tree
 
 MOST_CALLS = 256  # that are open at once
-LONGEST_ARGUMENTS = 2**20  # characters, of all that are open
+LONGEST_CALLS = 2**20  # characters of all that are open, with their ids and names
 
 NO_TOOLS = rule(
     ToolsRefused,
@@ -78,6 +78,7 @@ def whole(call_id: Any, name: Any, arguments: Any) -> ToolCall:
 
 @dataclass(slots=True)
 class _Piecework:
+    index: int
     id: str = ""
     name: str = ""
     said: StringIO = field(default_factory=StringIO)
@@ -86,22 +87,33 @@ class _Piecework:
 class Pieces:
     """Calls whose arguments come in pieces. A call counts once it is closed."""
 
-    __slots__ = ("_open", "_size")
+    __slots__ = ("_at", "_open", "_size")
 
     def __init__(self) -> None:
-        self._open: dict[int, _Piecework] = {}
+        self._open: list[_Piecework] = []
+        self._at: dict[int, _Piecework] = {}  # the last one under an index
         self._size = 0
 
     def add(self, index: Any, call_id: Any = None, name: Any = None, arguments: Any = None) -> None:
         """The first piece of an index brings its id and name. Raises Malformed for more than anybody would call."""
         at = index if type(index) is int else len(self._open) - 1 if not name else len(self._open)
-        call = self._open.setdefault(at, _Piecework())
-        call.id, call.name = call.id or text(call_id), call.name or text(name)
+        call = self._under(at, text(call_id), text(name))
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments) if arguments else ""
         self._size += call.said.write(text(arguments))
-        if len(self._open) > MOST_CALLS or self._size > LONGEST_ARGUMENTS:
+        if len(self._open) > MOST_CALLS or self._size > LONGEST_CALLS:
             raise Malformed("the answer calls more tools, or with more words, than anybody would")
+
+    def _under(self, index: int, call_id: str, name: str) -> _Piecework:
+        """Some begin every call under the same index: another id, with a name, is another call."""
+        call = self._at.get(index)
+        if call is None or (name and call_id and call.id and call.id != call_id):
+            call = self._at[index] = _Piecework(index)
+            self._open.append(call)
+        before = len(call.id) + len(call.name)
+        call.id, call.name = call.id or call_id, call.name or name
+        self._size += len(call.id) + len(call.name) - before
+        return call
 
     def add_all(self, calls: Any) -> None:
         """A list of pieces in the form of chat completions."""
@@ -115,9 +127,10 @@ class Pieces:
 
     def close(self, out: list[Event]) -> bool:
         """All that are open are whole. True when there were any."""
-        calls = [self._open[index] for index in sorted(self._open)]
+        calls = sorted(self._open, key=lambda call: call.index)
         called = [ToolCall(call.id, call.name, call.said.getvalue() or "{}") for call in calls if call.name]
         out.extend(called)
         self._open.clear()
+        self._at.clear()
         self._size = 0
         return bool(called)

@@ -20,11 +20,12 @@ from providers.errors import (
     ServerError,
     Throttled,
 )
-from providers.message import Event, Finish, Text, Thought, Usage
+from providers.message import Finish, Text, Thought, Usage
 from providers.wire.reason import LONGEST, MOST_BLOCKS
 from providers.wire.spoken import SPOKEN
 from providers.wire.sse import LONGEST_LINE
-from providers.wire.tool import LONGEST_ARGUMENTS, MOST_CALLS
+from providers.wire.tool import LONGEST_CALLS, MOST_CALLS
+from tests.fakes.decode import decode
 from tests.fakes.said import (
     DONE,
     MESSAGE_START,
@@ -42,19 +43,9 @@ from tests.fakes.said import (
     sse,
 )
 from tests.fakes.transcripts import TRANSCRIPTS
-from tests.fakes.vendor import KEY, provider
+from tests.fakes.vendor import KEY
 
 EVERY = pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda one: f"{one.dialect}: {one.name}")
-
-
-def decode(dialect: str, *pieces: bytes, whole: bool = True) -> list[Event]:
-    decoder = SPOKEN[dialect].decoder(provider(dialect=dialect))
-    events: list[Event] = []
-    for piece in pieces:
-        decoder.feed(piece, events)
-    if whole:
-        decoder.end(events)
-    return events
 
 
 @EVERY
@@ -158,7 +149,8 @@ def test_an_answer_without_its_end_is_broken(dialect: str, body: bytes) -> None:
         ("ollama", lines({"error": "the runner has ended"}), ServerError),
         ("cohere", sse(ended("ERROR", error="x")), ServerError),
         ("cohere", sse(ended("TIMEOUT")), ServerError),
-        ("cohere", sse({"message": "too many tokens"}), ServerError),
+        ("cohere", sse({"message": "too many tokens: size limit exceeded"}), ContextTooLong),
+        ("cohere", sse({"message": "x"}), ServerError),
         ("bedrock", excepted("modelStreamErrorException"), ServerError),
         ("bedrock", excepted("internalServerException"), ServerError),
         ("bedrock", excepted("throttlingException"), Throttled),
@@ -205,7 +197,7 @@ def called(index: int, words: str) -> bytes:
     "body",
     [
         b"".join(called(index, "{}") for index in range(MOST_CALLS + 1)),
-        called(0, "a" * 65_536) * (LONGEST_ARGUMENTS // 65_536 + 1),
+        called(0, "a" * 65_536) * (LONGEST_CALLS // 65_536 + 1),
     ],
     ids=["too many", "too long"],
 )

@@ -1,0 +1,153 @@
+"""Why an answer ended, in every dialect's own words: some of them say that it is none."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from providers.answer import collect
+from providers.errors import BrokenStream, Malformed, Overloaded, ProviderFault, ServerError
+from providers.message import Event, Finish, Text, Usage
+from providers.wire.spoken import SPOKEN
+from tests.fakes.decode import decode
+from tests.fakes.said import DONE, MESSAGE_START, block, content, delta, ended, framed, lines, named, partial, sse
+from tests.fakes.vendor import provider
+
+
+def anthropic(word: str) -> bytes:
+    end = {"type": "message_delta", "delta": {"stop_reason": word}, "usage": {"output_tokens": 3}}
+    return named(MESSAGE_START, block("text_delta", text="Hi"), end, {"type": "message_stop"})
+
+
+ANSWERS: Mapping[str, Callable[[str], bytes]] = {
+    "openai": lambda word: sse(delta(content="Hi"), delta(word), end=DONE),
+    "anthropic": anthropic,
+    "gemini": lambda word: sse(partial({"text": "Hi"}, finish=word)),
+    "ollama": lambda word: lines({"message": {"content": "Hi"}, "done": True, "done_reason": word}),
+    "replicate": lambda word: json.dumps({"id": "p1", "status": word, "output": "Hi"}).encode(),
+    "cohere": lambda word: sse(content(text="Hi"), ended(word)),
+    "bedrock": lambda word: framed(
+        ("contentBlockDelta", {"delta": {"text": "Hi"}}), ("messageStop", {"stopReason": word})
+    ),
+    "cloudflare": lambda word: sse(delta(content="Hi"), delta(word), end=DONE),
+}
+CHAT_COMPLETIONS = [
+    ("stop", "stop"),
+    ("eos", "stop"),
+    ("length", "length"),
+    ("model_length", "length"),
+    ("model_context_window_exceeded", "length"),
+    ("tool_calls", "tool"),
+    ("function_call", "tool"),
+    ("content_filter", "filtered"),
+    ("sensitive", "filtered"),
+    ("error", ServerError),
+    ("network_error", ServerError),
+    ("engine_overloaded", Overloaded),
+    ("insufficient_system_resource", Overloaded),
+]
+ENDS: Mapping[str, list[tuple[str, Any]]] = {
+    "openai": CHAT_COMPLETIONS,
+    "cloudflare": CHAT_COMPLETIONS,
+    "anthropic": [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("pause_turn", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("tool_use", "tool"),
+        ("refusal", "filtered"),
+        ("something_new", "stop"),
+    ],
+    "gemini": [
+        ("STOP", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("CONTINUATION", "length"),
+        ("SAFETY", "filtered"),
+        ("PROHIBITED_CONTENT", "filtered"),
+        ("BLOCKLIST", "filtered"),
+        ("RECITATION", "filtered"),
+        ("SPII", "filtered"),
+        ("IMAGE_SAFETY", "filtered"),
+        ("MODEL_ARMOR", "filtered"),
+        ("ESCALATION", "filtered"),
+        ("OTHER", "stop"),
+        ("LANGUAGE", "stop"),
+        ("MALFORMED_FUNCTION_CALL", Malformed),
+        ("UNEXPECTED_TOOL_CALL", Malformed),
+        ("MALFORMED_RESPONSE", Malformed),
+    ],
+    "ollama": [("stop", "stop"), ("length", "length")],
+    "replicate": [
+        ("succeeded", "stop"),
+        ("failed", ServerError),
+        ("canceled", ServerError),
+        ("aborted", ServerError),
+    ],
+    "cohere": [
+        ("COMPLETE", "stop"),
+        ("STOP_SEQUENCE", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("TOOL_CALL", "tool"),
+        ("ERROR_TOXIC", "filtered"),
+        ("ERROR", ServerError),
+        ("ERROR_LIMIT", ServerError),
+        ("ERROR_OF_SOME_KIND", ServerError),
+        ("TIMEOUT", ServerError),
+        ("USER_CANCEL", ServerError),
+    ],
+    "bedrock": [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("tool_use", "tool"),
+        ("guardrail_intervened", "filtered"),
+        ("content_filtered", "filtered"),
+        ("malformed_model_output", Malformed),
+        ("malformed_tool_use", Malformed),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dialect", "word", "meaning"), [(dialect, *end) for dialect, ends in ENDS.items() for end in ends]
+)
+def test_the_word_for_an_end_means(dialect: str, word: str, meaning: str | type[ProviderFault]) -> None:
+    body = ANSWERS[dialect](word)
+    if isinstance(meaning, str):
+        text, _, finish, _ = collect(decode(dialect, body))
+        assert (text, finish) == ("Hi", Finish(meaning, word))  # type: ignore[arg-type]
+        return
+    with pytest.raises(ProviderFault) as caught:
+        decode(dialect, body)
+    assert type(caught.value) is meaning
+
+
+@pytest.mark.parametrize("word", ["OTHER", "LANGUAGE", "TOO_MANY_TOOL_CALLS"])
+@pytest.mark.parametrize("parts", [[], [{"text": "hm", "thought": True}]], ids=["nothing", "a thought"])
+def test_an_answer_of_nothing_that_did_not_just_stop_is_none(word: str, parts: list[dict[str, Any]]) -> None:
+    with pytest.raises(ServerError, match=word):
+        decode("gemini", sse(partial(*parts, finish=word)))
+
+
+def test_an_answer_of_nothing_that_just_stopped_is_one() -> None:
+    assert decode("gemini", sse(partial(finish="STOP"))) == [Finish("stop", "STOP")]
+
+
+def test_what_a_broken_answer_has_cost_is_told_before_it_is_called_broken() -> None:
+    counts = {"promptTokenCount": 9, "candidatesTokenCount": 3, "totalTokenCount": 12}
+    events: list[Event] = []
+    decoder = SPOKEN["gemini"].decoder(provider(dialect="gemini"))
+    with pytest.raises(Malformed):
+        decoder.feed(sse(partial(finish="MALFORMED_FUNCTION_CALL", usageMetadata=counts)), events)
+    assert collect(events)[3] == Usage(input=9, output=3)
+
+
+@pytest.mark.parametrize("no_word", ["", None])
+def test_a_word_that_is_empty_ends_nothing(no_word: str | None) -> None:
+    cut = sse(*({"choices": [{"delta": {"content": "a"}, "finish_reason": no_word}]} for _ in range(2)))
+    with pytest.raises(BrokenStream):
+        decode("openai", cut)
+    assert decode("openai", cut + DONE.encode()) == [Text("a"), Text("a"), Finish("stop", "stop")]
