@@ -132,7 +132,7 @@ class RoutingSettings(Section):
     health_check_interval: float = Field(60, gt=0, description="seconds")
     required_bandwidth: float = Field(50, gt=0, description="output tokens per second that score full marks")
     weights: Weights = Weights()
-    max_attempts: int = Field(6, ge=1, description="calls that one step may make in all")
+    max_attempts: int = Field(6, ge=1, description="calls that one step may make, but for those that it has waited for")
     outage_patience: float = Field(
         300,
         ge=0,

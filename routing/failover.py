@@ -46,8 +46,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much a step may try: calls in all, per provider the calls to the same candidate beyond the first before it
-    pauses (0: none at all), and the seconds from the first failure on for which it waits for who has failed."""
+    """How much a step may try: calls that waited for nobody, per provider the calls to the same candidate beyond the
+    first before it pauses (0: none at all), and the seconds from the first failure on for which it waits for who has
+    failed."""
 
     max_attempts: int
     retries: Mapping[str, int]
@@ -76,7 +77,7 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
     had been down is the fleet's, and does not count for the step.
     """
     abandoned = sum(failure.error["type"] == Abandoned.slug for failure in failures)
-    made = counted(failures)
+    made = [one for one in failures if _is_its_own(one)]
     faults = [failure for failure in made if failure.error["type"] not in _AGAINST_NOBODY]
     has_patience = _has_patience(failures, bounds.patience_s, now_ms)
     excluded: dict[str, str] = {}
@@ -93,14 +94,28 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
         if until_ms > now_ms:
             excluded[candidate] = str(own[-1].error["message"])
             again_ms = min(again_ms, until_ms)
-    if len(made) >= bounds.max_attempts or abandoned >= MAX_ABANDONED:
+    if len(counted(failures, bounds.retries)) >= bounds.max_attempts or abandoned >= MAX_ABANDONED:
         return GiveUp(failures[-1].error)
     return GoOn(excluded, context_above, None if again_ms == _FOR_GOOD else int(again_ms))
 
 
-def counted(failures: Sequence[Failure]) -> list[Failure]:
-    """Those that count for the step, of which there may be `max_attempts`."""
-    return [one for one in failures if one.error["type"] != Abandoned.slug and one.probed_at_ms is None]
+def counted(failures: Sequence[Failure], retries: Mapping[str, int]) -> list[Failure]:
+    """Those that count for the step, of which there may be `max_attempts`. What came after a pause was waited for, and
+    patience is its bound."""
+    own = [one for one in failures if _is_its_own(one)]
+    return [one for place, one in enumerate(own) if not _was_waited_for(one, own[:place], retries)]
+
+
+def _is_its_own(failure: Failure) -> bool:
+    return failure.error["type"] != Abandoned.slug and failure.probed_at_ms is None
+
+
+def _was_waited_for(failure: Failure, before: Sequence[Failure], retries: Mapping[str, int]) -> bool:
+    """Whether its candidate had failed before, and the pause after that was over. Half an answer has its price."""
+    own = [one for one in before if one.candidate == failure.candidate and one.error["type"] not in _AGAINST_NOBODY]
+    if failure.failed_at_ms is None or _has_streamed(failure):
+        return False
+    return 0 < _out_until_ms(own, retries.get(failure.provider, 1), has_patience=True) <= failure.failed_at_ms
 
 
 def noted(error: Mapping[str, Any], at_ms: int, *, is_probe: bool) -> Mapping[str, Any]:
@@ -140,8 +155,11 @@ def _out_until_ms(own: Sequence[Failure], retries: int, *, has_patience: bool) -
 
 
 def _may_pass_at_once(failure: Failure) -> bool:
-    has_streamed = bool(failure.error.get("details", {}).get("streamed"))
-    return kind_of(failure.error).same_candidate is Retry.ONCE and not has_streamed
+    return kind_of(failure.error).same_candidate is Retry.ONCE and not _has_streamed(failure)
+
+
+def _has_streamed(failure: Failure) -> bool:
+    return bool(failure.error.get("details", {}).get("streamed"))
 
 
 def _fault_pause_ms(times: int, at_ms: int) -> float:

@@ -78,7 +78,7 @@ def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:
 
 def has_other_than(bounds: Bounds, failures: Sequence[Failure], route: Route, candidate: Candidate) -> bool:
     """Whether a call that is cut would be followed by one of another candidate."""
-    if len(failover.counted(made(failures))) + 1 >= bounds.max_attempts:
+    if len(failover.counted(made(failures), bounds.retries)) + 1 >= bounds.max_attempts:
         return False
     names = {one.candidate.name for one in route.candidates}
     return not names <= {candidate.name, *route.resting}

@@ -37,7 +37,18 @@ from providers.errors import (
     UnknownModel,
     Unreachable,
 )
-from routing.failover import MAX_ABANDONED, Bounds, Failure, GiveUp, GoOn, after, key_fault, noted, pause_s
+from routing.failover import (
+    MAX_ABANDONED,
+    Bounds,
+    Failure,
+    GiveUp,
+    GoOn,
+    after,
+    counted,
+    key_fault,
+    noted,
+    pause_s,
+)
 from workflow.plan import PlanError
 from workflow.syntax import WorkflowSyntaxError
 
@@ -298,3 +309,34 @@ def test_what_no_return_would_mend_counts_also_for_who_tried_it_out(error: Gobli
 
 def test_half_an_answer_counts_also_for_who_tried_it_out() -> None:
     assert failure(BrokenStream("x"), streamed=True, is_probe=True).probed_at_ms is None
+
+
+def outage(*gaps_s: float) -> tuple[list[Failure], float]:
+    """A candidate that fails twice at once, then so many seconds after each failure before: and how long in all."""
+    at_s, found = 0.0, [failure(ServerError("x"))] * 2
+    for gap_s in gaps_s:
+        at_s += gap_s
+        found.append(failure(ServerError("x"), at_ms=NOW_MS + round(1_000 * at_s)))
+    return found, at_s
+
+
+def test_calls_after_a_pause_that_was_waited_out_count_for_the_patience_alone() -> None:
+    failures, at_s = outage(1, 2, 4, 8, 16, 30, 30, 30)
+    way = go(*failures, after_s=at_s)
+    assert isinstance(way, GoOn)
+    assert way.again_at_ms == NOW_MS + round(1_000 * (at_s + 30))
+    assert len(counted(failures, {})) == 2
+    assert go(*failures, after_s=300) == GoOn({"sim/small": "x"}, 0)
+
+
+def test_calls_that_waited_for_nothing_count_however_late_they_are() -> None:
+    hurried, at_s = outage(1, 0.5, 0.5, 0.5, 0.5)  # before the pauses of 2 s and more were over
+    assert len(counted(hurried, {})) == 6
+    assert isinstance(go(*hurried, after_s=at_s), GiveUp)
+    others = [failure(ServerError("x"), f"p{n}/m", at_ms=NOW_MS + 60_000 * n) for n in range(6)]
+    assert isinstance(go(*others, after_s=240), GiveUp)
+
+
+def test_half_an_answer_counts_also_after_a_pause() -> None:
+    failures = [failure(BrokenStream("x"), at_ms=NOW_MS + 60_000 * n, streamed=True) for n in range(6)]
+    assert len(counted(failures, {})) == 6
