@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
 from typing import TypeAlias, TypeVar
 
 import httpx
@@ -19,7 +18,7 @@ import httpx
 from goblin.errors import GoblinError
 from providers import limit
 from providers.control import Control, Watchdog
-from providers.embed import Embed, Embeddings, Purpose, joined, slices
+from providers.embed import Embed, Embedder, Embeddings, Purpose, joined, slices
 from providers.errors import BrokenStream, Malformed, ProviderFault, UnknownModel, Unreachable
 from providers.message import Chat, Event, Text, Thought
 from providers.provider import Deadlines, Provider
@@ -108,15 +107,19 @@ class Caller:
         try:
             with self._watched(provider, control):
                 for some in slices(texts, min(provider.embedding_texts or embedder.most_texts, embedder.most_texts)):
-                    request = embedder.request(provider, Embed(model, some, purpose, dimensions))
-                    body = self._receive(provider, request, control, judge)
-                    control.first_token()
-                    parse = partial(embedder.parse, count=len(some))
-                    parts.append(read_out(provider, body, parse, judge))
+                    embed = Embed(model, some, purpose, dimensions)
+                    parts.append(self._embed(provider, embedder, embed, control, judge))
         except ProviderFault as fault:
             _keep_discreet(fault, provider, texts)
             raise
         return joined(parts)
+
+    def _embed(
+        self, provider: Provider, embedder: Embedder, embed: Embed, control: Control, judge: Judge
+    ) -> Embeddings:
+        body = self._receive(provider, embedder.request(provider, embed), control, judge)
+        control.first_token()
+        return read_out(provider, body, lambda said: embedder.parse(said, len(embed.texts)), judge)
 
     def _receive(self, provider: Provider, request: HttpRequest, control: Control, judge: Judge) -> bytes:
         with self._exchange(provider, request, control) as response:

@@ -3,13 +3,13 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from providers.call import Caller, Control
+from providers.call import Caller, Control, read_out
 from providers.errors import BadRequest, Malformed, ProviderFault
 from providers.provider import Provider
 from providers.wire import cloudflare, dialect
@@ -20,7 +20,8 @@ from providers.wire.field import count, entries, load, text, tree
 MOST_VECTORS = 5000  # of one upsert
 MOST_DIMENSIONS = 1536
 
-RULES = (rule(BadRequest, "3000", "3002", "40005", "40006", status=range(400, 500)), *cloudflare.RULES)
+RULES = (rule(BadRequest, "3000", "3002", "40005", "40006", status=(200, *range(400, 500))), *cloudflare.RULES)
+Read = TypeVar("Read")
 Metadata: TypeAlias = Mapping[str, Any]
 Shown: TypeAlias = Literal["none", "indexed", "all"]
 
@@ -77,19 +78,19 @@ class Index:
         """
         mutation, rest = None, iter(records)
         while part := list(islice(rest, MOST_VECTORS)):
-            mutation = parse_mutation(self._send(upsert_request(self._provider, self._name, part), control))
+            mutation = self._ask(upsert_request(self._provider, self._name, part), parse_mutation, control)
         return mutation
 
     def query(self, query: Query, control: Control) -> tuple[Match, ...]:
         """Best first. Raises ProviderFault."""
-        return parse_matches(self._send(query_request(self._provider, self._name, query), control))
+        return self._ask(query_request(self._provider, self._name, query), parse_matches, control)
 
     def info(self, control: Control) -> Info:
         """Raises ProviderFault."""
-        return parse_info(self._send(_request(self._provider, "GET", self._name, "/info"), control))
+        return self._ask(_request(self._provider, "GET", self._name, "/info"), parse_info, control)
 
-    def _send(self, request: HttpRequest, control: Control) -> bytes:
-        return self._caller.send(self._provider, request, control, fault)
+    def _ask(self, request: HttpRequest, parse: Callable[[bytes], Read], control: Control) -> Read:
+        return read_out(self._provider, self._caller.send(self._provider, request, control, fault), parse, fault)
 
 
 def upsert_request(provider: Provider, index: str, records: Iterable[Record]) -> HttpRequest:

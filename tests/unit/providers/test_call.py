@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
@@ -146,6 +148,15 @@ def test_an_answer_that_is_none_raises_its_meaning(
         ask(caller, vendor)
     if fault is Throttled:
         assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("clock", ["", "\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT"], ids=["none", "its own"])
+def test_a_date_to_wait_for_is_read_by_the_clock_of_the_server_or_else_by_ours(caller: Caller, clock: str) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC) if clock else datetime.now(UTC)
+    until = format_datetime(now + timedelta(hours=1), usegmt=True)
+    with Vendor(say(f"429 Too Many{clock}\r\nRetry-After: {until}")) as vendor, pytest.raises(Throttled) as caught:
+        ask(caller, vendor)
+    assert caught.value.retry_after == pytest.approx(3600, abs=60)
 
 
 def test_a_complaint_that_breaks_off_still_has_its_status(caller: Caller) -> None:
