@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from goblin.settings import CacheSettings
+from goblin.settings import CacheSettings, RetrieveSettings
 from providers.message import Message
 from providers.sampling import UNSAID, Sampling
 from routing.candidate import Need
 from routing.script import Scripts
 
-_FORM = 1  # of identities and of what is kept under them
+_FORM = 2  # of identities and of what is kept under them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ def identity(
     verdict: bool,
     tools: Sequence[Mapping[str, Any]] = (),
     sampling: Sampling = UNSAID,
+    retrieve: RetrieveSettings | None = None,
 ) -> str:
     """The same text for requests that any candidate would be asked in the same words, and of the same candidates.
 
@@ -63,6 +64,7 @@ def identity(
         "verdict": verdict,
         "tools": tools,
         "sampling": sampling.as_value(),
+        "retrieve": retrieve.model_dump() if retrieve else None,
         "pins": (need.provider, need.model),
         "allowed": (_set(need.providers), _set(need.models)),
         "preferred": (need.preferred, need.prefer_local),

@@ -136,6 +136,7 @@ def _request(runtime: Runtime, work: Work) -> str | None:
         verdict=work.goblin.verdict and work.errand.idx in work.plan.gates,
         tools=work.tools,
         sampling=work.sampling,
+        retrieve=work.goblin.retrieve,
     )
 
 

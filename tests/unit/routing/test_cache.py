@@ -9,7 +9,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from goblin.settings import CacheSettings
+from goblin.settings import CacheSettings, RetrieveSettings
 from providers.message import Message, Reasoned, ToolCall
 from providers.sampling import Sampling
 from routing.cache import Cache, Kept, Seat, identity
@@ -73,6 +73,18 @@ def test_the_same_words_to_the_same_candidates_are_the_same_request() -> None:
 )
 def test_whatever_changes_who_may_answer_or_how_long_makes_another_request(difference: dict[str, Any]) -> None:
     assert identity(need(**difference), ASKED, **SAME) != identity(need(), ASKED, **SAME)
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [{"index": "customers"}, {"store": "other"}, {"namespace": "eu"}, {"top_k": 6}, {"text_field": "body"}, None],
+)
+def test_the_same_words_to_another_index_are_another_request(difference: dict[str, Any] | None) -> None:
+    index = RetrieveSettings(index="hr", model="text-embedding-3-small")
+    other = None if difference is None else index.model_copy(update=difference)
+    here, there = (identity(need(vectors=True), ASKED, **SAME, retrieve=one) for one in (index, other))
+    assert here != there
+    assert here == identity(need(vectors=True), ASKED, **SAME, retrieve=index.model_copy())
 
 
 @pytest.mark.parametrize("difference", [{"key": None}, {"key": uuid.uuid4()}, {"reasoning": True}, {"verdict": True}])
