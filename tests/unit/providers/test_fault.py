@@ -220,6 +220,13 @@ def test_bedrock_tells_in_a_header(kind: str, status: int, message: str, meaning
         ("openrouter", 403, {"error": {"code": 403, "message": "flagged by moderation"}}, ContentFiltered),
         ("openrouter", 402, {"error": {"code": 402, "message": "credits"}}, QuotaSpent),
         ("openai", 429, openai(code="insufficient_quota"), QuotaSpent),
+        ("scaleway", 422, {"error": "MODEL_NOT_FOUND", "status": 422, "message": "words"}, UnknownModel),
+        ("scaleway", 422, openai(message="Model not found"), UnknownModel),
+        ("scaleway", 422, openai(message="The model `m` does not exist."), UnknownModel),
+        ("scaleway", 422, openai(message="This model's maximum context length is 9 tokens"), ContextTooLong),
+        ("scaleway", 422, openai(message="temperature must be at most 2 for this model"), BadRequest),
+        ("fireworks", 412, openai(message="Account u is suspended, possibly due to a spending limit"), QuotaSpent),
+        ("fireworks", 412, openai(message="a precondition has failed"), UnknownModel),
     ],
 )
 def test_a_row_may_say_what_its_own_codes_mean(name: str, status: int, body: Any, meaning: type[ProviderFault]) -> None:
