@@ -5,6 +5,7 @@ from starlette.routing import Route
 
 from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
+from providers.simulator.completion import completion_calls
 from providers.simulator.dialect import (
     EmbedAsk,
     Json,
@@ -22,7 +23,6 @@ from providers.simulator.dialect import (
 )
 from providers.simulator.door import Chat, Embed, Listing
 from providers.simulator.limits import Gauge
-from providers.simulator.openai import completion_calls
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused
 from providers.simulator.sheet import Sheet

@@ -3,22 +3,21 @@
 import base64
 import math
 import struct
-import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.routing import Route
 
 from providers.simulator import tool
-from providers.simulator.answer import Ask, Finish, Reply
+from providers.simulator.answer import Ask, Reply
+from providers.simulator.completion import Completion
 from providers.simulator.dialect import (
     EmbedAsk,
     Json,
     bearer,
     begun,
     described,
-    encode,
     field,
     joined,
     messages,
@@ -30,13 +29,10 @@ from providers.simulator.dialect import (
 )
 from providers.simulator.door import Chat, Embed, Listing
 from providers.simulator.limits import Gauge
-from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
 from providers.simulator.sheet import Sheet
-from providers.simulator.tool import Called
 from providers.simulator.world import House
 
-_FINISH = {Finish.STOP: "stop", Finish.LENGTH: "length", Finish.FILTERED: "content_filter", Finish.TOOL: "tool_calls"}
 TYPES = {
     Kind.BAD_REQUEST: (400, "invalid_request_error"),
     Kind.AUTH: (401, "invalid_request_error"),
@@ -62,98 +58,19 @@ _CODE = {
 _OFF = ("none", "minimal")
 
 
-class OpenAIVoice:
-    garbage = b'data: {"id":"chatcmpl-","object":"chat.completion.ch\n\n'
-
-    def __init__(self, ask: Ask, reply: Reply, call_id: str) -> None:
-        self._ask, self._reply, self._id, self._created = ask, reply, f"chatcmpl-{call_id}", int(time.time())
-        start = encode(
-            {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": ask.model}
-        )
-        self._start = b"data: " + start[:-1] + b',"choices":['
-        self._end = b'],"usage":null}\n\n' if self._counts() else b"]}\n\n"
-        self._delta = {
-            thinking: self._start + b'{"index":0,"delta":{"' + name.encode() + b'":'
-            for thinking, name in ((True, reply.think_field), (False, "content"))
-        }
-
-    def opening(self) -> bytes:
-        return self._start + b'{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}' + self._end
-
-    def piece(self, chunk: Chunk) -> bytes:
-        if chunk.part is not None:
-            called = encode({"index": 0, "delta": {"tool_calls": [_begun_call(chunk)]}, "finish_reason": None})
-            return self._start + called + self._end
-        return self._delta[chunk.thinking] + encode(chunk.text) + b'},"finish_reason":null}' + self._end
-
-    def closing(self) -> bytes:
-        finish = encode({"index": 0, "delta": {}, "finish_reason": _FINISH[self._reply.finish]})
-        usage = self._start + b'],"usage":' + encode(self._usage()) + b"}\n\n" if self._counts() else b""
-        return self._start + finish + self._end + usage + (b"data: [DONE]\n\n" if self._reply.says_done else b"")
-
-    def trouble(self) -> bytes:
-        return b"data: " + encode(_error(Refused(Kind.SERVER))) + b"\n\n"
-
-    def whole(self) -> bytes:
-        message: Json = {"role": "assistant", "content": self._reply.content(), "refusal": None}
-        if self._reply.calls:
-            message |= {"content": self._reply.content() or None, "tool_calls": completion_calls(self._reply.calls)}
-        if thought := self._reply.thought():
-            message[self._reply.think_field] = thought
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _FINISH[self._reply.finish]}
-        answer = {
-            "id": self._id,
-            "object": "chat.completion",
-            "created": self._created,
-            "model": self._ask.model,
-            "choices": [choice],
-            "system_fingerprint": "fp_simulator",
-        }
-        return encode({**answer, "usage": self._usage()} if self._reply.reports_usage else answer)
-
-    def _counts(self) -> bool:
-        return self._reply.reports_usage and self._ask.wants_usage
-
-    def _usage(self) -> Json:
-        usage = self._reply.usage
-        return {
-            "prompt_tokens": usage.input,
-            "completion_tokens": usage.output,
-            "total_tokens": usage.input + usage.output,
-            "prompt_tokens_details": {"cached_tokens": usage.cached},
-            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-        }
-
-
-def _begun_call(chunk: Chunk) -> Json:
-    """The first piece of a call names it, all bring arguments."""
-    if chunk.part is None:
-        raise ValueError("a chunk that belongs to no call")
-    piece: Json = {"index": chunk.part.index, "function": {"arguments": chunk.text}}
-    if chunk.part.is_first:
-        call = chunk.part.call
-        piece |= {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": chunk.text}}
-    return piece
-
-
-def completion_calls(calls: Iterable[Called]) -> list[Json]:
-    return [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in calls
-    ]
-
-
 class OpenAI:
     name = "openai"
+    root = "/v1"
+    types: ClassVar[Mapping[Kind, tuple[int, str]]] = TYPES
     needs_key = True
     id_header = "x-request-id"
     stream_type = "text/event-stream; charset=utf-8"
 
     def routes(self, house: House) -> list[Route]:
         return [
-            Route("/v1/chat/completions", Chat(house, self, _read), methods=["POST"]),
-            Route("/v1/embeddings", Embed(house, self, _read_embed, _embeddings), methods=["POST"]),
-            Route("/v1/models", Listing(house, self, _models), methods=["GET"]),
+            Route(f"{self.root}/chat/completions", Chat(house, self, read), methods=["POST"]),
+            Route(f"{self.root}/embeddings", Embed(house, self, read_embed, embeddings), methods=["POST"]),
+            Route(f"{self.root}/models", Listing(house, self, models), methods=["GET"]),
         ]
 
     def key(self, request: Request) -> str | None:
@@ -169,20 +86,23 @@ class OpenAI:
         return headers
 
     def refusal(self, refused: Refused, _call_id: str) -> tuple[int, dict[str, str], Json]:
-        status, _ = error_type(refused, TYPES)
+        status, _ = error_type(refused, self.types)
         headers = {}
         if refused.retry_after is not None:
             headers = retry_after(refused) | {"retry-after-ms": str(math.ceil(refused.retry_after * 1000))}
-        return status, headers, _error(refused)
+        return status, headers, self.error(refused)
 
-    def voice(self, ask: Ask, reply: Reply, call_id: str) -> OpenAIVoice:
-        return OpenAIVoice(ask, reply, call_id)
+    def error(self, refused: Refused) -> Json:
+        """The body of a refusal, and what breaks a stream off."""
+        return {"error": self.described(refused)}
 
+    def described(self, refused: Refused) -> Json:
+        param = {Kind.CONTEXT: "messages", Kind.NOT_FOUND: "model"}.get(refused.kind)
+        error_name = error_type(refused, self.types)[1]
+        return {"message": refused.text(), "type": error_name, "param": param, "code": _CODE.get(refused.kind)}
 
-def _error(refused: Refused) -> Json:
-    param = {Kind.CONTEXT: "messages", Kind.NOT_FOUND: "model"}.get(refused.kind)
-    error_name = error_type(refused, TYPES)[1]
-    return {"error": {"message": refused.text(), "type": error_name, "param": param, "code": _CODE.get(refused.kind)}}
+    def voice(self, ask: Ask, reply: Reply, call_id: str) -> Completion:
+        return Completion(ask, reply, call_id, self.error(Refused(Kind.SERVER)))
 
 
 def _duration(seconds: float) -> str:
@@ -193,7 +113,7 @@ def _duration(seconds: float) -> str:
     return f"{int(minutes)}m{rest:.3g}s" if minutes else f"{rest:.4g}s"
 
 
-def _read(_request: Request, body: Json) -> Ask:
+def read(_request: Request, body: Json) -> Ask:
     limit = field(body, "max_completion_tokens", int, field(body, "max_tokens", int))
     if limit is not None and limit < 1:
         raise Refused(Kind.BAD_REQUEST, "max_tokens: at least 1 expected")
@@ -259,7 +179,7 @@ def suppresses_thinking(body: Json) -> bool:
     )
 
 
-def _read_embed(_request: Request, body: Json) -> EmbedAsk:
+def read_embed(_request: Request, body: Json) -> EmbedAsk:
     given = body.get("input")
     inputs: Any = [given] if isinstance(given, str) else given
     if not isinstance(inputs, list) or not inputs or not all(isinstance(text, str) for text in inputs):
@@ -270,7 +190,7 @@ def _read_embed(_request: Request, body: Json) -> EmbedAsk:
     return EmbedAsk(needed(body, "model", str), inputs, dimensions, body.get("encoding_format") == "base64")
 
 
-def _embeddings(ask: EmbedAsk, vectors: list[list[float]], tokens: int) -> Json:
+def embeddings(ask: EmbedAsk, vectors: list[list[float]], tokens: int) -> Json:
     data = [
         {"object": "embedding", "index": index, "embedding": _packed(vector) if ask.as_base64 else vector}
         for index, vector in enumerate(vectors)
@@ -288,7 +208,7 @@ def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _models(sheet: Sheet, _body: Json) -> Json:
+def models(sheet: Sheet, _body: Json) -> Json:
     data = [{"id": name, "object": "model", "created": 1767225600, "owned_by": "simulator"} for name in sheet.models]
     return {"object": "list", "data": data}
 
