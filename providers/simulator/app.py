@@ -1,4 +1,6 @@
-"""Puts the simulator together: all dialects by name, all again under /at/{name} for other providers, and /_sim."""
+"""Puts the simulator together: all dialects by name, vendors who speak one in words of their own by theirs, all again
+under /at/{name} for other providers, and /_sim.
+"""
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
@@ -8,6 +10,7 @@ from providers.simulator import (
     bedrock,
     cloudflare,
     cohere,
+    compatible,
     control,
     embeddings,
     gemini,
@@ -29,6 +32,7 @@ DIALECTS: tuple[Dialect, ...] = (
     bedrock.DIALECT,
     cloudflare.DIALECT,
     embeddings.DIALECT,
+    *compatible.HOUSES,
 )
 
 

@@ -186,7 +186,8 @@ class Chat(Door):
         reply = answer(ask, behaviour, row, visit.world.sheet.seed)
         if reply.usage.input >= row.context and ask.window is None:
             raise Refused(
-                Kind.CONTEXT, f"This model's window is {row.context} tokens; the prompt has {reply.usage.input}."
+                Kind.CONTEXT,
+                f"This model's context window is {row.context} tokens; the prompt has {reply.usage.input}.",
             )
         self.take(visit, reply.usage.input + reply.usage.output)
         return Entry(ask, reply, behaviour, row)

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.conformance.test_vectors import HOUSES
-from tests.conformance.ways import WAYS
+from tests.conformance import test_vectors
+from tests.conformance.ways import HOUSES, WAYS
 
 HERE = Path(__file__).parent
 FILES = (
@@ -54,6 +54,7 @@ PACKAGES = {
     "openai": "openai", "groq": "groq", "huggingface": "huggingface_hub", "mistralai": "mistralai",
     "mistral": "mistralai", "together": "together", "anthropic": "anthropic", "gemini": "google-genai",
     "ollama": "ollama", "cohere": "cohere", "bedrock": "boto3", "replicate": "replicate", "cloudflare": "cloudflare",
+    "azure": "openai (Azure)",
 }  # fmt: skip
 ONLY = {"upsert": "dialect vectorize", "query": "dialect vectorize", "index": "client cloudflare"}
 VECTORS_HAVE_NONE = "chat, stream, reasoning, tool call, quota, filtered, mid-stream"
@@ -64,14 +65,15 @@ HAS_NONE: Mapping[str, str] = {
     "dialect cloudflare": "embeddings, filtered",
     "dialect ollama": "quota, filtered",
     "dialect replicate": "embeddings, tool call, filtered",
+    "dialect groq": "embeddings",
+    "dialect minimax": "embeddings",
+    "dialect own": "embeddings, quota, filtered",
     "dialect vectorize": "chat, stream, reasoning, tool call, embeddings, too long, filtered, mid-stream",
-    **dict.fromkeys((f"dialect {house}" for house in HOUSES), VECTORS_HAVE_NONE),
+    **dict.fromkeys((f"dialect {house}" for house in test_vectors.HOUSES), VECTORS_HAVE_NONE),
     "client anthropic": "embeddings",
     "client boto3": "embeddings",
     "client cloudflare": "stream, mid-stream, embeddings",
-    "client groq": "embeddings",
     "client huggingface_hub": "embeddings",
-    "client mistralai": "reasoning",
     "client replicate": "embeddings, tool call",
 }
 
@@ -113,10 +115,13 @@ def main() -> int:
     is_whole = pytest.main(order, [seen]) == pytest.ExitCode.OK
     shown = Console(width=None if sys.stdout.isatty() else 250)
     clients = dict.fromkeys(PACKAGES.values())
-    dialects = *WAYS, "vectorize", *HOUSES
-    for kind, rows, cases in (("dialect", dialects, DIALECT_CASES), ("client", clients, SDK_CASES)):
+    for title, kind, rows, cases in (
+        ("dialects", "dialect", (*WAYS, "vectorize", *test_vectors.HOUSES), DIALECT_CASES),
+        ("vendors who speak openai's in words of their own", "dialect", HOUSES, DIALECT_CASES),
+        ("clients", "client", clients, SDK_CASES),
+    ):
         lines = {row: [seen.cell(f"{kind} {row}", *case) for case in cases.items()] for row in rows}
-        table = Table(kind, *lines, title=f"{kind}s against the simulator", title_justify="left")
+        table = Table(kind, *lines, title=f"{title} against the simulator", title_justify="left")
         for number, case in enumerate(cases):
             table.add_row(case, *(cells[number] for cells in lines.values()))
         shown.print(table)

@@ -1,4 +1,6 @@
-"""One set of cases for every dialect: our own client against the simulator, over real HTTP."""
+"""One set of cases for every dialect, and for vendors who speak one in words of their own: our own client against the
+simulator, over real HTTP.
+"""
 
 import json
 from collections.abc import Iterator
@@ -31,11 +33,12 @@ from providers.price import FREE
 from providers.provider import Deadlines, Provider
 from providers.sampling import Sampling
 from providers.wire.spoken import SPOKEN
-from tests.conformance.ways import REASONER, WAYS, Simulator, answer, ask, owned, saying, vendor_at
+from tests.conformance.ways import HOUSES, REASONER, WAYS, Simulator, answer, ask, owned, saying, vendor_at
 
 THINKS = {"reasoning_on": {"additionalModelRequestFields": {"thinking": {"type": "adaptive"}}}}
+EVERYONE = (*WAYS, *HOUSES)
 TELLS_THE_REASON = pytest.mark.parametrize(
-    "vendor", [name for name in WAYS if name not in ("replicate", "cloudflare")], indirect=True
+    "vendor", [name for name in EVERYONE if name not in ("replicate", "cloudflare")], indirect=True
 )
 COUNTS_THE_CACHE = ("openai", "anthropic", "gemini", "cohere", "bedrock", "cloudflare")
 
@@ -47,7 +50,7 @@ def caller() -> Iterator[Caller]:
     one.close()
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=EVERYONE)
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
     return vendor_at(simulator.url, request.param)
 
@@ -115,7 +118,7 @@ def test_the_output_limit_is_kept_and_told(caller: Caller, vendor: Provider) -> 
     assert (finish.reason, usage.output) == ("length", 5)
 
 
-@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini", "cohere", "bedrock"], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini", "cohere", "bedrock", *HOUSES], indirect=True)
 def test_a_filtered_answer_says_so(caller: Caller, vendor: Provider) -> None:
     *_, finish, _ = answer(caller, vendor, ask("sim-instant+filtered"))
     assert finish is not None
@@ -163,13 +166,13 @@ def test_what_came_before_a_fault_is_heard_before_the_fault(caller: Caller, vend
     assert len([event for event in heard if isinstance(event, Text)]) == 5
 
 
-@pytest.mark.parametrize("vendor", [name for name in WAYS if name != "ollama"], indirect=True)
+@pytest.mark.parametrize("vendor", [name for name in EVERYONE if name not in ("ollama", "own")], indirect=True)
 def test_an_empty_account_is_no_rate_limit(caller: Caller, vendor: Provider) -> None:
     with pytest.raises(QuotaSpent):
         answer(caller, vendor, ask("sim-instant+quota"))
 
 
-@pytest.mark.parametrize("vendor", ["openai", "cohere"], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "cohere", *(name for name in HOUSES if name != "own")], indirect=True)
 def test_a_filtered_prompt_is_rejected(caller: Caller, vendor: Provider) -> None:
     with pytest.raises(ContentFiltered):
         answer(caller, vendor, ask("sim-instant+filtered=400"))
@@ -184,6 +187,7 @@ def test_a_prompt_that_is_too_long_is_told(caller: Caller, vendor: Provider) -> 
         answer(caller, vendor, ask("sim-tiny", long))
 
 
+@pytest.mark.parametrize("vendor", [name for name in EVERYONE if name != "minimax"], indirect=True)
 def test_how_long_to_wait_is_told(caller: Caller, vendor: Provider) -> None:
     with pytest.raises(Throttled) as caught:
         answer(caller, vendor, ask("sim-instant+fail=429+after=3"))
@@ -209,7 +213,7 @@ def test_a_silent_vendor_is_left(caller: Caller, vendor: Provider, directives: s
     assert caught.value.details == {"phase": phase}
 
 
-@pytest.mark.parametrize("vendor", [name for name in WAYS if name != "cloudflare"], indirect=True)
+@pytest.mark.parametrize("vendor", [name for name in EVERYONE if name != "cloudflare"], indirect=True)
 def test_a_finished_answer_needs_no_terminator(caller: Caller, vendor: Provider) -> None:
     said, _, finish, _ = answer(caller, vendor, ask("sim-instant+tokens=3+nodone"))
     assert said

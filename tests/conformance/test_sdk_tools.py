@@ -25,9 +25,8 @@ MODEL = "sim-instant+call=2+per=1"
 class Completions:
     """Whoever speaks chat completions as OpenAI's client does."""
 
-    def __init__(self, create, stream=None, per=1):
+    def __init__(self, create, stream=None):
         self._create = create
-        self._model = f"sim-instant+call=2+per={per}"
         self._stream = stream or (lambda **more: create(stream=True, **more))
 
     def whole(self):
@@ -36,7 +35,7 @@ class Completions:
 
     def streamed(self):
         found, reason = {}, None
-        for chunk in self._stream(model=self._model, messages=[ASKED], tools=TOOLS):
+        for chunk in self._stream(model=MODEL, messages=[ASKED], tools=TOOLS):
             for choice in chunk.choices:
                 reason = choice.finish_reason or reason
                 for call in choice.delta.tool_calls or ():
@@ -62,7 +61,7 @@ def by_openai(url):
 
 
 def by_groq(url):
-    return Completions(groq.Groq(base_url=f"{url}/at/groq", api_key="key", max_retries=0).chat.completions.create)
+    return Completions(groq.Groq(base_url=f"{url}/groq", api_key="key", max_retries=0).chat.completions.create)
 
 
 def by_huggingface(url):
@@ -75,9 +74,14 @@ def by_together(url):
 
 
 def by_mistral(url):
-    chat = Mistral(api_key="key", server_url=f"{url}/openai").chat
-    # Mistral tells calls whole, and its client wants them so.
-    return Completions(chat.complete, lambda **more: (event.data for event in chat.stream(**more)), per=1000)
+    chat = Mistral(api_key="key", server_url=f"{url}/mistral").chat
+    return Completions(chat.complete, lambda **more: (event.data for event in chat.stream(**more)))
+
+
+def by_azure(url):
+    version = "2024-10-21"
+    client = openai.AzureOpenAI(azure_endpoint=f"{url}/azure", api_version=version, api_key="key", max_retries=0)
+    return Completions(client.chat.completions.create)
 
 
 class by_anthropic:  # noqa: N801 - stands beside functions that make the others
@@ -231,7 +235,7 @@ class by_bedrock:  # noqa: N801
 
 CLIENTS = [
     by_openai, by_groq, by_huggingface, by_mistral, by_together, by_anthropic, by_gemini, by_ollama, by_cohere,
-    by_bedrock,
+    by_bedrock, by_azure,
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from providers.call import Caller, Control
 from providers.errors import BadRequest, BrokenStream, Malformed, ProviderFault, ServerError
 from providers.message import Chat, Finish, Message, Report, Text, Thought, ToolCall
 from providers.provider import Provider
-from tests.conformance.ways import WAYS, Simulator, ask, saying, vendor_at
+from tests.conformance.ways import HOUSES, WAYS, Simulator, ask, saying, vendor_at
 
 LOOK: dict[str, Any] = {
     "type": "function",
@@ -42,7 +42,7 @@ def caller() -> Iterator[Caller]:
     one.close()
 
 
-@pytest.fixture(params=[name for name in WAYS if name != "replicate"])
+@pytest.fixture(params=[*(name for name in WAYS if name != "replicate"), *HOUSES])
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
     return vendor_at(simulator.url, request.param)
 

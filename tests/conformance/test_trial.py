@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -77,6 +78,85 @@ def test_a_provider_that_is_switched_off_may_be_tried(goblin: Goblin) -> None:
     said = Path("goblin.toml").read_text().replace("[providers.openai]\n", "[providers.openai]\nenabled = false\n")
     Path("goblin.toml").write_text(said)
     assert goblin("providers", "test", "openai", "--model", "sim-instant").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["voyage", "jina"])
+def test_who_only_makes_vectors_is_asked_for_one(goblin: Goblin, simulator: Simulator, name: str) -> None:
+    vectors_at(f"{simulator.url}/embeddings/{name}/v1", name)
+    told = json.loads(goblin("providers", "test", name, "--json").stdout)
+    booked = simulator.last_call()
+    assert (told["ok"], told["provider"], told["model"]) == (True, name, "sim-embed")
+    assert told["dimensions"] > 0
+    assert told["usage"]["input"] == booked["input_tokens"]
+    assert told["cost_usd"] == f"0.{booked['input_tokens'] * 20:09d}"
+    first, *lines = goblin("providers", "test", name).stdout.splitlines()
+    assert first.startswith(f"{name}/sim-embed answered in ")
+    assert [line.split("  ")[0] for line in lines] == ["vector", "tokens", "cost"]
+
+
+def test_a_model_that_makes_vectors_is_asked_for_one_where_others_talk(goblin: Goblin, simulator: Simulator) -> None:
+    said = Path("goblin.toml").read_text()
+    Path("goblin.toml").write_text(
+        said.replace("[providers.openai]\n", '[providers.openai]\nembedding_models = ["sim-embed"]\n')
+    )
+    told = json.loads(goblin("providers", "test", "openai", "--model", "sim-embed", "--json").stdout)
+    assert (told["ok"], told["model"]) == (True, "sim-embed")
+    assert told["dimensions"] > 0
+
+
+def test_who_makes_vectors_and_has_no_model_is_told_where_to_name_one(goblin: Goblin, simulator: Simulator) -> None:
+    Path("goblin.toml").write_text(
+        f'[providers.jina]\nbase_url = "{simulator.url}/embeddings/jina/v1"\napi_key = "{KEY}"\n'
+    )
+    result = goblin("providers", "test", "jina")
+    assert result.exit_code == 1
+    assert "providers.jina.embedding_models" in result.stderr
+    assert goblin("providers", "test", "jina", "--model", "sim-embed").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "slug", "cure"),
+    [
+        ("sim-embed+auth", "bad_credentials", "check VOYAGE_API_KEY"),
+        ("no-such-model", "unknown_model", "providers.voyage.embedding_models"),
+    ],
+)
+def test_a_fault_in_place_of_a_vector_is_told_with_its_cure(
+    goblin: Goblin, simulator: Simulator, model: str, slug: str, cure: str
+) -> None:
+    vectors_at(f"{simulator.url}/embeddings/voyage/v1", "voyage")
+    told = json.loads(goblin("providers", "test", "voyage", "--model", model, "--json").stdout)
+    assert (told["ok"], told["error"]["type"]) == (False, slug)
+    assert cure in told["cure"]
+
+
+def test_an_index_is_asked_what_it_holds(goblin: Goblin, simulator: Simulator) -> None:
+    path = "/cloudflare/client/v4/accounts/a1/vectorize/v2"
+    config = {"dimensions": 32, "metric": "cosine"}
+    created = httpx.post(
+        f"{simulator.url}{path}/indexes",
+        json={"name": "docs", "config": config},
+        headers={"authorization": f"Bearer {KEY}"},
+    )
+    assert created.is_success
+    Path("goblin.toml").write_text(
+        f'[providers.cloudflare_vectorize]\nbase_url = "{simulator.url}{path}"\napi_key = "{KEY}"\n'
+    )
+    told = json.loads(goblin("providers", "test", "cloudflare_vectorize", "--json").stdout)
+    assert (told["ok"], told["index"], told["vectors"], told["dimensions"]) == (True, "docs", 0, 32)
+    first, *lines = goblin("providers", "test", "cloudflare_vectorize").stdout.splitlines()
+    assert first.startswith("cloudflare_vectorize: the index docs answered in ")
+    assert lines == ["holds        0 vectors of 32 dimensions", "a search     $0.000000320"]
+    missing = goblin("providers", "test", "cloudflare_vectorize", "--model", "nowhere")
+    assert missing.exit_code == 1
+    assert "goblins.NAME.retrieve" in missing.stderr
+
+
+def vectors_at(url: str, name: str) -> None:
+    Path("goblin.toml").write_text(
+        f'[providers.{name}]\nbase_url = "{url}"\napi_key = "{KEY}"\n'
+        'embedding_models = [{id = "sim-embed", input_usd_mtok = "0.02"}]\n'
+    )
 
 
 def test_a_model_without_a_price_is_tried_and_said_to_have_none(goblin: Goblin, simulator: Simulator) -> None:

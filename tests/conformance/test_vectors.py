@@ -26,6 +26,7 @@ from providers.errors import (
 from providers.message import Usage
 from providers.provider import Deadlines, Provider
 from providers.registry import load
+from tests.conformance import ways
 
 WAYS = {
     "openai": ("/openai/v1", "bearer"),
@@ -57,10 +58,12 @@ def at(simulator: Simulator, dialect: str, path: str, auth: str = "bearer", key:
     return Provider(dialect, "Simulator", dialect, simulator.url + path, auth=auth, key=secret, deadlines=PATIENT)
 
 
-@pytest.fixture(params=[*WAYS, *HOUSES])
+@pytest.fixture(params=[*WAYS, *HOUSES, "mistral", "azure", "azure deployment"])
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
     if request.param in WAYS:
         return at(simulator, request.param, *WAYS[request.param])
+    if request.param in ways.HOUSES:
+        return ways.vendor_at(simulator.url, request.param)
     said = ProviderSettings(base_url=f"{simulator.url}/embeddings/{request.param}/v1", api_key=SecretStr("key"))
     return load(Settings(providers={request.param: said}), {}).get(request.param)
 

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
+from goblin.settings import ProviderSettings, Settings
 from providers.answer import collect
 from providers.call import Caller, Control
 from providers.message import Chat, Finish, Message, Usage
 from providers.provider import Deadlines, Model, Provider
+from providers.registry import load
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ WAYS = {
     "bedrock": Way("/bedrock", None, "sigv4", "sim-id:sim-secret:sim-token"),
     "cloudflare": Way("/cloudflare/client/v4/accounts/a1/ai", "/models/search", off={"reasoning_effort": "none"}),
 }
+# vendors of the openai dialect with words of their own -> their rows in the catalog, the way to them, and the form of
+# paths where they are not the row's
+HOUSES: Mapping[str, tuple[str, str, str]] = {
+    "groq": ("groq", "/groq/openai/v1", ""),
+    "mistral": ("mistral", "/mistral/v1", ""),
+    "minimax": ("minimax", "/minimax/v1", ""),
+    "azure": ("azure_openai", "/azure/openai/v1", ""),
+    "azure deployment": ("azure_openai", "/azure", "/openai/deployments/{model}%s?api-version=2024-10-21"),
+    "own": ("lmstudio", "/own/v1", ""),
+}
 REASONER = "sim-reasoner+ttft=0+speed=0"
 PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
 
@@ -48,6 +60,9 @@ class Simulator(Protocol):
 
 
 def vendor_at(url: str, dialect: str) -> Provider:
+    """A provider that speaks a dialect in its plainest form, or the row of a house in the catalog."""
+    if dialect in HOUSES:
+        return house_at(url, dialect)
     way = WAYS[dialect]
     return Provider(
         id=dialect,
@@ -61,6 +76,17 @@ def vendor_at(url: str, dialect: str) -> Provider:
         deadlines=PATIENT,
         variables={"region": "us-east-1"},
     )
+
+
+def house_at(url: str, house: str) -> Provider:
+    row, path, form = HOUSES[house]
+    said = ProviderSettings(base_url=url + path, api_key=SecretStr("sim-key"))
+    found = load(Settings(providers={row: said}), {}).get(row)
+    models = (Model(REASONER, reasoning=True), Model("sim-instant"))
+    found = replace(found, models=models, deadlines=PATIENT)
+    if form:
+        found = replace(found, chat_path=form % "/chat/completions", embeddings_path=form % "/embeddings")
+    return found
 
 
 def ask(model: str, said: str = "Say something about the weather.", **wishes: Any) -> Chat:
