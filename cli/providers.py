@@ -1,6 +1,6 @@
 """`goblin providers`: who could be asked, at which price, and how they have been doing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +9,7 @@ from cli import trial
 
 if TYPE_CHECKING:
     from goblin.settings import Settings
-    from providers.provider import Provider
+    from providers.provider import Model, Provider
 
 LISTED = 3  # models named in the table
 ASKED_S = 3.0  # that a provider has for its list of models
@@ -41,18 +41,20 @@ def providers(
         show.put_json([as_value(one, health.get(one.id), reached.get(one.id)) for one in known])
         return
     ready = [one for one in known if one.ready]
-    lacking = [one for one in known if not one.ready]
+    lacking = [one for one in known if not one.ready and not _has_vectors(one)]
     columns = ["id", "key", "ready", "models", ">USD/M in", ">USD/M out", ">latency", ">success"]
     table = [_row(one, health.get(one.id, {})) for one in ready]
     if reach:
         columns.append("reached")
         table = [(*row, reached[one.id]) for one, row in zip(ready, table, strict=True)]
     show.put_table(columns, table)
+    if vectors := [_vectors_row(one) for one in known if _has_vectors(one) or (every and one.embedders)]:
+        show.put()
+        show.put_table(("vectors", "key", "models", ">USD/M"), vectors)
     if every:
         show.put()
-        show.put_table(
-            ("not ready", "name", "key", "why"), [(one.id, one.name, _key(one), one.why_not()) for one in lacking]
-        )
+        columns = ["not ready", "name", "key", ">USD/M in", ">USD/M out", "why"]
+        show.put_table(columns, [_lacking_row(one) for one in lacking])
     elif lacking:
         show.say(f"{len(lacking)} more are not ready: `goblin providers --all` lists them with what they lack")
 
@@ -80,12 +82,9 @@ def _ask(provider: "Provider") -> str:
 def as_value(provider: "Provider", health: Mapping[str, Any] | None, reached: str | None = None) -> dict[str, Any]:
     models = [
         {
-            "id": model.id,
-            "context": model.context,
+            **_priced(model),
             "classes": sorted(model.classes),
-            "input_usd_mtok": _rate(model.price.input) if model.price else None,
             "output_usd_mtok": _rate(model.price.output) if model.price else None,
-            "price_source": model.price.source if model.price else None,
         }
         for model in provider.models
     ]
@@ -101,21 +100,71 @@ def as_value(provider: "Provider", health: Mapping[str, Any] | None, reached: st
         "base_url": provider.base_url,
         "reached": reached,
         "models": models,
+        "embedding_models": [_priced(model) for model in provider.embedders],
+        "query_usd_mdim": None if provider.search_rate is None else _rate(provider.search_rate),
         "health": health,
     }
 
 
+def _priced(model: "Model") -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "context": model.context,
+        "input_usd_mtok": _rate(model.price.input) if model.price else None,
+        "price_source": model.price.source if model.price else None,
+    }
+
+
 def _row(provider: "Provider", health: Mapping[str, Any]) -> tuple[object, ...]:
-    prices = [model.price for model in provider.models if model.price]
-    names = ", ".join(model.id for model in provider.models[:LISTED])
-    more = len(provider.models) - LISTED
+    is_priced = any(model.price for model in provider.models)
     return (
-        *(provider.id, _key(provider), "yes" if prices else "no price: set one in goblin.toml"),
-        names + (f" +{more}" if more > 0 else ""),
-        *(_range(price.input for price in prices), _range(price.output for price in prices)),
+        *(provider.id, _key(provider), "yes" if is_priced else "no price: set one in goblin.toml"),
+        *_offer(provider.models),
         f"{health['latency']:.2f} s" if health else "",
         f"{health['success_rate']:.0%}" if health else "",
     )
+
+
+def _lacking_row(provider: "Provider") -> tuple[object, ...]:
+    """With the prices of the catalog: who looks for a vendor has no key yet."""
+    _, *prices = _offer(provider.models) if provider.models else ("", "", "")
+    return (provider.id, provider.name, _key(provider), *prices, _why_not(provider))
+
+
+def _why_not(provider: "Provider") -> str | None:
+    """What it lacks, also where it answers no step."""
+    from providers.provider import INDEX, VECTORS
+
+    if provider.obstacle is None and provider.dialect in VECTORS - {INDEX}:
+        return f"no model named: set providers.{provider.id}.embedding_models"
+    return provider.obstacle or provider.why_not()
+
+
+def _offer(models: "Sequence[Model]") -> tuple[str, str, str]:
+    """Its models, and from the cheapest to the dearest what they take for input and output."""
+    prices = [model.price for model in models if model.price]
+    return _names(models), _range(price.input for price in prices), _range(price.output for price in prices)
+
+
+def _has_vectors(provider: "Provider") -> bool:
+    """Whether it can be asked to make vectors, or keeps some; a server that was not found cannot."""
+    from providers.provider import INDEX
+
+    is_there = provider.obstacle is None and (bool(provider.models) or not provider.discovers)
+    return is_there and (bool(provider.embedders) or provider.dialect == INDEX)
+
+
+def _vectors_row(provider: "Provider") -> tuple[object, ...]:
+    if provider.embedders:
+        prices = [model.price.input for model in provider.embedders if model.price]
+        return provider.id, _key(provider), _names(provider.embedders), _range(prices)
+    rate = "unknown" if provider.search_rate is None else f"{_rate(provider.search_rate)} for dimensions"
+    return provider.id, _key(provider), "(keeps them)", rate
+
+
+def _names(models: "Sequence[Model]") -> str:
+    more = len(models) - LISTED
+    return ", ".join(model.id for model in models[:LISTED]) + (f" +{more}" if more > 0 else "")
 
 
 def _key(provider: "Provider") -> str:

@@ -111,10 +111,43 @@ def test_those_that_are_not_ready_are_apart_and_counted(goblin: Goblin) -> None:
     some = goblin("providers", OPENAI_API_KEY=SECRET)
     assert "ai21" not in some.stdout
     assert "more are not ready: `goblin providers --all`" in some.stderr
-    ready, lacking = goblin("providers", "--all", OPENAI_API_KEY=SECRET).stdout.split("\n\n")
+    ready, _, lacking = goblin("providers", "--all", OPENAI_API_KEY=SECRET).stdout.split("\n\n")
     assert any(line.startswith("openai ") for line in ready.splitlines())
     row = next(line for line in lacking.splitlines() if line.startswith("ai21 "))
     assert row.split("  ")[-1].strip() == "no key: set AI21_API_KEY"
+
+
+def test_prices_of_the_catalog_are_shown_before_there_is_a_key(goblin: Goblin) -> None:
+    lacking = goblin("providers", "--all").stdout.split("\n\n")[-1].splitlines()
+    assert lacking[0].split("  ")[0] == "not ready"
+    row = next(line for line in lacking if line.startswith("groq "))
+    assert "0.075 – 0.80" in row
+    assert "0.30 – 4.00" in row
+    assert row.split("  ")[-1].strip() == "no key: set GROQ_API_KEY"
+
+
+def test_who_makes_or_keeps_vectors_is_shown_with_the_price(goblin: Goblin) -> None:
+    keys = {"OPENAI_API_KEY": SECRET, "VOYAGE_API_KEY": SECRET, "CLOUDFLARE_API_TOKEN": SECRET}
+    shown = goblin("providers", "--all", CLOUDFLARE_ACCOUNT_ID="a1", **keys)
+    _, vectors, lacking = (part.splitlines() for part in shown.stdout.split("\n\n"))
+    rows = {line.split()[0]: line.split()[1:] for line in vectors}
+    assert rows["openai"] == ["yes", "text-embedding-3-small", "0.02"]
+    assert rows["voyage"] == ["yes", "voyage-4,", "voyage-4-lite", "0.02", "–", "0.06"]
+    assert rows["cloudflare_vectorize"] == ["yes", "(keeps", "them)", "0.01", "for", "dimensions"]
+    assert rows["ollama"] == ["not", "needed", "embeddinggemma", "0.00"]
+    assert rows["mistral"] == ["no", "mistral-embed", "0.10"]
+    assert not any(line.startswith(("voyage ", "cloudflare_vectorize ")) for line in lacking)
+    (jina,) = (line for line in lacking if line.startswith("jina "))
+    assert "no key: set JINA_API_KEY" in jina
+    plain = goblin("providers", **keys).stdout.split("\n\n")[1]
+    assert "mistral" not in plain
+    assert "ollama" not in plain
+    known = {one["id"]: one for one in json.loads(goblin("providers", "--json", **keys).stdout)}
+    (small,) = known["openai"]["embedding_models"]
+    assert (small["id"], small["input_usd_mtok"]) == ("text-embedding-3-small", "0.02")
+    assert small["price_source"].startswith("genai-prices ")
+    assert [one["id"] for one in known["mistral"]["embedding_models"]] == ["mistral-embed"]
+    assert known["cloudflare_vectorize"]["query_usd_mdim"] == "0.01"
 
 
 def test_a_provider_whose_models_have_no_price_says_so(goblin: Goblin) -> None:
