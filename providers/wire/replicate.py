@@ -4,6 +4,7 @@ The prompt is one text, since models there take no roles that all of them know. 
 origin only; streams come from elsewhere without one.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -83,6 +84,7 @@ class Decoder(dialect.Decoder):
     __slots__ = (
         "_body",
         "_heard",
+        "_heard_size",
         "_next",
         "_over",
         "_pause_s",
@@ -98,7 +100,8 @@ class Decoder(dialect.Decoder):
         self._split = Splitter()
         self._prediction = ""  # its id
         self._over = False
-        self._heard: list[str] = []
+        self._heard = hashlib.sha256()  # of the words of the stream: what its end repeats is not said again
+        self._heard_size = 0  # characters
         self._body = bytearray()  # of a part that is no stream
         self._stream: sse.Stream | None = None
         self._pause_s = _FIRST_LOOK_S
@@ -138,7 +141,8 @@ class Decoder(dialect.Decoder):
                 return
             if name == b"output":
                 words = text(payload.decode("utf-8", "replace"))
-                self._heard.append(words)
+                self._heard.update(words.encode())
+                self._heard_size += len(words)
                 self._split.feed(words, out)
             elif name == b"error":
                 self._over = True
@@ -164,10 +168,13 @@ class Decoder(dialect.Decoder):
         self._close(prediction, out)
 
     def _close(self, prediction: dict[str, Any], out: list[Event]) -> None:
-        output, heard = prediction.get("output"), "".join(self._heard)
+        output = prediction.get("output")
         whole = "".join(map(text, output)) if isinstance(output, list) else text(output)
-        if whole.startswith(heard):  # else the stream has its own form, and said all
-            self._split.feed(whole[len(heard) :], out)
+        begun, rest = whole[: self._heard_size], whole[self._heard_size :]
+        if (
+            hashlib.sha256(begun.encode()).digest() == self._heard.digest()
+        ):  # else the stream's form is its own: all said
+            self._split.feed(rest, out)
         self._split.end(out)
         out.append(Finish("stop", "succeeded"))
         metrics = tree(prediction.get("metrics"))

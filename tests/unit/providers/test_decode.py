@@ -1,6 +1,8 @@
 """Decoders: what vendors send means the same however the bytes are cut, and nothing but our own errors comes out."""
 
 import contextlib
+import tracemalloc
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -43,7 +45,7 @@ from tests.fakes.said import (
     sse,
 )
 from tests.fakes.transcripts import TRANSCRIPTS
-from tests.fakes.vendor import KEY
+from tests.fakes.vendor import KEY, provider
 
 EVERY = pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda one: f"{one.dialect}: {one.name}")
 
@@ -204,6 +206,60 @@ def called(index: int, words: str) -> bytes:
 def test_calls_without_end_are_malformed_and_not_kept(body: bytes) -> None:
     with pytest.raises(Malformed):
         decode("openai", body, whole=False)
+
+
+LONG = "n" * 65_536
+
+
+def named_so(dialect: str, number: int) -> bytes:
+    """The beginning of one call more, whose id and name are long."""
+    call = {"id": LONG, "name": LONG}
+    match dialect:
+        case "anthropic":
+            return named(
+                {"type": "content_block_start", "index": number, "content_block": {"type": "tool_use", **call}}
+            )
+        case "cohere":
+            made = {"tool_calls": {"id": LONG, "function": {"name": LONG}}}
+            return sse({"type": "tool-call-start", "index": number, "delta": {"message": made}})
+        case "bedrock":
+            start = {"toolUse": {"toolUseId": LONG, "name": LONG}}
+            return framed(("contentBlockStart", {"contentBlockIndex": number, "start": start}))
+    return sse(delta(tool_calls=[{"index": number, "id": LONG, "function": {"name": LONG}}]))
+
+
+@pytest.mark.parametrize("dialect", ["openai", "cloudflare", "anthropic", "cohere", "bedrock"])
+def test_names_of_calls_without_end_are_malformed_and_not_kept(dialect: str) -> None:
+    pieces = [named_so(dialect, number) for number in range(LONGEST_CALLS // 65_536 // 2 + 1)]
+    decode(dialect, *pieces[:-1], whole=False)
+    with pytest.raises(Malformed):
+        decode(dialect, *pieces, whole=False)
+
+
+def held(dialect: str, first: bytes, pieces: Iterable[bytes]) -> int:
+    """The bytes that a decoder holds after an answer that goes on and on."""
+    decoder = SPOKEN[dialect].decoder(provider("https://v.example/v1", dialect=dialect))
+    decoder.feed(first, [])
+    if dialect == "replicate":
+        decoder.end([])
+        decoder.follow()
+    tracemalloc.start()
+    try:
+        for piece in pieces:
+            decoder.feed(piece, [])
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_counts_that_nobody_knows_are_not_kept() -> None:
+    usages = ({"type": "message_delta", "usage": {f"k{number}_{n}": n for n in range(5000)}} for number in range(40))
+    assert held("anthropic", named(MESSAGE_START), (named(usage) for usage in usages)) < 2**20
+
+
+def test_what_a_prediction_says_is_not_kept() -> None:
+    begun = b'{"id": "p1", "status": "starting", "urls": {"stream": "https://v.example/v1/s"}}'
+    assert held("replicate", begun, [b"event: output\ndata: ab\n\n" * 4000] * 40) < 2**20
 
 
 @pytest.mark.parametrize(

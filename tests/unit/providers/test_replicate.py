@@ -85,11 +85,12 @@ def test_what_the_stream_did_not_say_is_said_at_the_end() -> None:
     assert events[:1] == [Text("lo")]
 
 
-def test_an_output_in_another_form_is_not_said_twice() -> None:
+@pytest.mark.parametrize("output", [{"text": "Hello"}, "Hell", "Hallo, you", ["Hi, ", "Hello"], None])
+def test_an_output_in_another_form_is_not_said_twice(output: Any) -> None:
     decoder = Decoder(VENDOR)
     take(decoder, prediction("starting"))
     take(decoder, event("output", "Hello") + DONE)
-    events, _ = take(decoder, prediction("succeeded", output={"text": "Hello"}))
+    events, _ = take(decoder, prediction("succeeded", output=output))
     assert events == [Finish("stop", "succeeded")]
 
 
