@@ -154,6 +154,14 @@ def call_back_cancelled(ledger: Ledger) -> None:
     ledger.run("attempts.call_back_cancelled")
 
 
+def call_back_late(ledger: Ledger, timeouts: Mapping[str, float]) -> None:
+    """Give up the calls that were handed over and not taken while their run or their step had time.
+
+    `timeouts` are the seconds that goblins give to a step, from its first call on.
+    """
+    ledger.run("attempts.call_back_late", goblins=list(timeouts), timeouts=list(timeouts.values()))
+
+
 def renew(
     ledger: Ledger, owner: uuid.UUID, lease: float, spent: Mapping[uuid.UUID, int]
 ) -> tuple[frozenset[uuid.UUID], frozenset[uuid.UUID]]:

@@ -6,7 +6,7 @@ that was cut short had reached its provider, so its cost is charged as an estima
 - a lease that ran out: its worker is gone, or cannot reach Postgres;
 - a publish that nobody noted: the submitter died, or the broker was away;
 - a marker that Redis has lost: it was flushed or replaced, and all messages with it;
-- a cancel of a call that was handed over and not taken yet;
+- a cancel of a call that was handed over and not taken yet, or the end of the time that its run or step had;
 - a provider's queue drained past a call that was handed over, while nobody has taken the call: likewise;
 - a steps queue drained past the sending of a step's message, while that step is due: it was lost on the way;
 - a step that waits by the ledger, while no waiting room knows it and the queue was drained since.
@@ -68,6 +68,7 @@ class Recovery:
     def _pass(self) -> None:
         was_emptied = self._check_marker()
         attempts.call_back_cancelled(self.ledger)
+        attempts.call_back_late(self.ledger, self._timeouts())
         attempts.call_back_lost(self.ledger, lease=DISPATCH_LEASE, calm=self.handed_after)
         abandoned = attempts.abandon(self.ledger, calm=self.lease, limit=ROWS)
         for one in abandoned:
@@ -85,6 +86,11 @@ class Recovery:
         handed = marks.sound_calls(self.ledger, lease=DISPATCH_LEASE, calm=self.handed_after)
         for provider, sent_at in handed.items():
             sound(self.app, sent_at, provider)
+
+    def _timeouts(self) -> dict[str, float]:
+        """Seconds that goblins give to a step, where they do."""
+        goblins = self.app.settings.goblins
+        return {name: one.timeout for name, one in goblins.items() if one.timeout is not None}
 
     def _lost_waiters(self) -> list[tuple[uuid.UUID, int]]:
         """Runs of steps that were called out of their rooms by a message that never arrived."""

@@ -63,6 +63,17 @@ where a.status = 'open' and a.owner is null and a.lease_until > now()
   and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx
   and coalesce(r.cancel_requested_at, s.cancel_requested_at) is not null;
 
+-- name: call_back_late
+-- Calls that were handed over, that nobody has taken, and whose run or step has no time left: nobody would wait for them.
+-- A moment that is written as nobody writes it is left to the lease: it must not keep the others from being called back.
+update attempts a set lease_until = now(), error = '{"type": "deadline_passed", "message": "its time was over before its call was taken"}'
+from runs r, steps s left join unnest(%(goblins)s::text[], %(timeouts)s::float8[]) as g (name, timeout) on g.name = s.goblin
+where a.status = 'open' and a.owner is null and a.lease_until > now()
+  and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx
+  and (s.started_at + make_interval(secs => g.timeout) <= now()
+       or case when r.options ->> 'deadline' ~ '^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-](0\d|1[0-5]):\d\d)$'
+               then (r.options ->> 'deadline')::timestamptz <= now() end);
+
 -- name: renew
 -- All leases of one worker process; what does not come back is lost, what is cancelled, with its run or alone, must stop.
 update attempts a

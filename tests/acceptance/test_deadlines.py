@@ -12,6 +12,7 @@ from ledger import runs
 from tests.fakes.ran import WHOLE, Ran, outcomes
 from tests.processes import Processes
 from tests.world import Sim, World, world
+from workers.app import STEPS, provider_queue
 from workers.lease import CANCEL
 
 SIMS = (
@@ -27,6 +28,7 @@ instructions = "x"
 task_class = "fast"
 max_output_tokens = 200
 """
+QUICK = "[worker]\nlease = 3\n"
 GOBLINS = {"chat": "", "hasty": "timeout = 1", "breathless": "timeout = 0.000001"}
 
 
@@ -90,3 +92,23 @@ def test_a_cancelled_call_ends_and_is_paid_for(place: World) -> None:
     assert one.charges == [("endless", False)]
     assert one.row.cost_nanousd == one.entries[0].amount_nanousd > 0
     place.until(lambda: outcomes(place, "endless") == [(200, "client_gone")])
+
+
+def test_a_call_that_lies_in_its_provider_s_queue_is_called_back_when_the_time_is_over(
+    processes: Processes, database: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Of the run, or of the step: nobody takes the calls of `away`, and what follows has its turn at once."""
+    extra = "".join(GOBLIN.format(name=name) + GOBLINS[name] for name in ("chat", "hasty"))
+    sims = (Sim("good", (WHOLE,)), Sim("away"))
+    with world(processes, tmp_path, database, redis_url, *sims, extra=QUICK + extra) as place:
+        place.start_scheduler()
+        place.start_worker("w1", queues=(STEPS, provider_queue("good")))
+        soon = (now() + timedelta(seconds=2)).isoformat()
+        run = place.submit(place.plan("chat@away: one"), deadline=soon)
+        step = place.submit(place.plan("hasty@away: one THEN IF_FAILURE chat@good: two"))
+        first, second = Ran(place, run), Ran(place, step)
+        assert (first.row.status, first.step.error["type"], first.charges) == ("failed", "deadline_passed", [])
+        assert first.tries == [("away", "abandoned", "deadline_passed")]
+        assert (second.row.status, second.charges) == ("succeeded", [("good", True)])
+        assert second.tries == [("away", "abandoned", "deadline_passed"), ("good", "succeeded", None)]
+        assert outcomes(place, "away") == []
