@@ -51,6 +51,8 @@ class Turnstile:
             answer = self._admission.admit(Ask(attempt, places, above))
             if isinstance(answer, Admitted):
                 return Pass(page[places.index(answer.place)], answer, (*short, *answer.passed))
+            if is_rebuilding(answer):
+                return answer  # those of this page may have room, whatever the others lack
             short += answer.reasons
         return Refused(tuple(short))
 

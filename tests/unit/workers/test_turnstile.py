@@ -256,6 +256,25 @@ def test_how_a_call_ended_is_told_to_the_breakers(turnstile: Turnstile) -> None:
     assert isinstance(ask(turnstile, route(candidate("other/small"))), Pass)
 
 
+def test_counters_that_are_lost_between_two_pages_of_a_route_are_waited_for(
+    admission: Admission, settings: Settings
+) -> None:
+    """Whoever was asked about without counters may have room, so the refusals of the others end nothing."""
+
+    class Lost(Scripts):
+        """Without counters for the first ask alone."""
+
+        asked = 0
+
+        def run(self, verb: str, *values: Mapping[str, Any]) -> list[Any]:
+            self.asked += 1
+            return ["rebuilding"] if self.asked == 1 else super().run(verb, *values)
+
+    turnstile = Turnstile(Admission(Lost(admission.scripts.client)), settings)
+    spent = [candidate(f"dear{number}/small", 1_000_000.0) for number in range(CANDIDATES + 2)]
+    assert ask(turnstile, route(*spent)) == Refused(())
+
+
 def test_a_fleet_without_counters_refuses_without_reasons(turnstile: Turnstile, admission: Admission) -> None:
     admission.scripts.client.delete(f"{PREFIX}:generation")
     assert ask(turnstile, route(candidate("sim/small"))) == Refused(())
