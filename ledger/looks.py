@@ -54,6 +54,7 @@ class Look:
     started_at: datetime | None = None  # of its first call
     batch_id: uuid.UUID | None = None
     batch_budget: int | None = None  # nano-dollars; None: none of its own
+    run_cost: int = 0  # nano-dollars of its calls that have ended
 
 
 def look(ledger: Ledger, run: uuid.UUID, idx: int, *, patience: float = PATIENCE) -> Look | None:
@@ -76,6 +77,7 @@ def look(ledger: Ledger, run: uuid.UUID, idx: int, *, patience: float = PATIENCE
         started_at=row.started_at,
         batch_id=row.batch_id,
         batch_budget=row.batch_budget,
+        run_cost=row.run_cost,
         output=row.output,
         error=row.error,
         settled=tuple(Neighbour(i, StepStatus(status), output, error) for i, status, output, error in row.settled),

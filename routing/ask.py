@@ -92,4 +92,4 @@ def _place(place: Place) -> dict[str, Any]:
 
 
 def _budget(one: Budget) -> list[str | int]:
-    return [one.name, one.limit, one.window_ms, one.idle_ms]
+    return [one.name, one.limit, one.window_ms, one.idle_ms, one.spent]

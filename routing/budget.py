@@ -13,7 +13,7 @@ from goblin.money import MOST
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-RUN_IDLE_MS = 2 * DAY_MS  # a run that waits for tomorrow's money is still known then
+RUN_IDLE_MS = 2 * DAY_MS  # longer than any call
 BATCH_IDLE_MS = 15 * DAY_MS  # longer than any batch has
 Period: TypeAlias = Literal["hour", "day"]
 PERIODS: Mapping[Period, int] = {"hour": HOUR_MS, "day": DAY_MS}
@@ -23,13 +23,15 @@ PERIODS: Mapping[Period, int] = {"hour": HOUR_MS, "day": DAY_MS}
 class Budget:
     """A limit (nano-dollars) that calls are held against. `window_ms` 0: it never begins anew.
 
-    `idle_ms` is how long Redis keeps it unused, 0 for always: only what the ledger can rebuild may be forgotten.
+    `idle_ms` is how long Redis keeps it unused, 0 for always: only what the ledger can rebuild may be forgotten. What
+    is `spent` (nano-dollars) by then is said by who asks.
     """
 
     name: str
     limit: int
     window_ms: int = 0
     idle_ms: int = 0
+    spent: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.limit <= MOST:
@@ -69,8 +71,9 @@ def of_provider(provider: str, period: Period, limit: int) -> Budget:
     return Budget(f"provider:{provider}/{period}", limit, PERIODS[period])
 
 
-def of_run(run: uuid.UUID, limit: int) -> Budget:
-    return Budget(f"run:{run}", limit, idle_ms=RUN_IDLE_MS)
+def of_run(run: uuid.UUID, limit: int, spent: int = 0) -> Budget:
+    """A run may be open for ever: `spent` is what its calls have cost as the ledger knows it just before an ask."""
+    return Budget(f"run:{run}", limit, idle_ms=RUN_IDLE_MS, spent=spent)
 
 
 def of_batch(batch: uuid.UUID, limit: int) -> Budget:

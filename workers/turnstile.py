@@ -109,7 +109,7 @@ class Turnstile:
             budget.everything("day", from_usd(routing.budget_daily)),
         ]
         if look.options.get("budget_usd") is not None:
-            above.append(budget.of_run(run, from_usd(look.options["budget_usd"])))
+            above.append(budget.of_run(run, from_usd(look.options["budget_usd"]), look.run_cost))
         if look.key_id is not None and look.key_budget is not None:
             above.append(budget.of_key(look.key_id, look.key_budget))
         if look.batch_id is not None and look.batch_budget is not None:

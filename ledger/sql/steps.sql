@@ -2,7 +2,7 @@
 -- All that a step message needs to decide, in one row.
 select r.status as run_status, r.epoch, r.plan, r.input, r.options, r.key_id, r.cancel_requested_at is not null as is_cancelled,
        s.status, s.started_at, s.attempts, s.output, s.error, k.budget_nanousd as key_budget, coalesce(k.weight, 1) as key_weight,
-       r.batch_id, b.budget_nanousd as batch_budget,
+       r.batch_id, b.budget_nanousd as batch_budget, r.cost_nanousd as run_cost,
        coalesce((select jsonb_agg(jsonb_build_array(o.idx, o.status, case when o.idx = any (s.after) then o.output end, o.error))
                  from steps o
                  where o.run_id = r.id and o.status in ('succeeded', 'failed', 'skipped', 'cancelled')), '[]') as settled,

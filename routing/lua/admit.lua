@@ -1,6 +1,7 @@
 -- Take everything that a call needs for the first candidate that has room, or nothing at all.
 -- KEYS[1] prefix, with its hash tag; every key is below it
--- ARGV[1] JSON: attempt; span (ms that a window counts); budgets [[name, limit nano-dollars, window ms or 0, idle ms or 0]…]
+-- ARGV[1] JSON: attempt; span (ms that a window counts); budgets [[name, limit nano-dollars, window ms or 0, idle ms or 0,
+--   nano-dollars spent if nothing is known of it here (absent: 0)]…]
 -- ARGV[2…] JSON, the candidates in order of preference: provider; key (its fingerprint); candidate; amount
 --   (nano-dollars); tokens; is_counted_on_arrival; slot_ms; concurrency, rpm, tpm (0 = none); request_burst, token_burst (ms of the pace);
 --   budgets as above. Limits and sums of money are exact up to 2^53.
@@ -33,7 +34,7 @@ local function budget_of(line)
     ends = (math.floor(now / window) + 1) * window
     name = name .. "@" .. whole((ends - window) / 1000)
   end
-  return known[name] or {name = name, limit = line[2], ends = ends, idle = line[4]}
+  return known[name] or {name = name, limit = line[2], ends = ends, idle = line[4], spent = line[5] or 0}
 end
 
 -- Add to a candidate's budgets those of a list of lines
@@ -60,7 +61,7 @@ local function budgets_above(one)
     if text then
       budget.spent, budget.held, _, budget.alerted = parse_money(text) -- the limit is the asker's
     else
-      budget.spent, budget.held, budget.alerted, budget.is_new = 0, 0, -1, true
+      budget.held, budget.alerted, budget.is_new = 0, -1, true
     end
   end
   return above

@@ -54,6 +54,13 @@ CASES: dict[str, list[Do]] = {
             budgets=[["all/hour", 250, HOUR, 0], ["key:1", 150, 0, 0]],
         ),
     ],
+    "of a budget that is not known here its asker knows what is spent": [
+        admit(["refused", "budget", -1, "run:1 250 200 0"], "a", budgets=[["run:1", 250, 0, DAY, 200]]),
+        admit(admitted(), "a", place(amount=50), budgets=[["run:1", 250, 0, DAY, 200]]),
+        admit(["refused", "held", -1, "run:1 250 200 50"], "b", place(amount=1), budgets=[["run:1", 250, 0, DAY, 0]]),
+        Do("settle", end("a", 40), ["settled", "run:1"]),
+        admit(admitted(), "b", place(amount=10), budgets=[["run:1", 250, 0, DAY, 900]]),
+    ],
     "an hour pays for what it admitted, the next has its own money": [
         admit(admitted(), "a", budgets=BOTH),
         Do("settle", end("a", 200), ["settled", f"all/hour@{AT}"]),

@@ -71,8 +71,8 @@ class Twin:
         amount, found = one["amount"], None
         if amount == 0:
             return None
-        for name, limit, ends in _lines(ask, one, now):
-            known = self.budgets.get(name, Budget())
+        for name, limit, ends, spent in _lines(ask, one, now):
+            known = self.budgets.get(name, Budget(spent))
             wait = ends - now if ends else -1
             what = f"{name} {limit} {known.spent} {known.held}"
             if amount > limit:
@@ -103,8 +103,8 @@ class Twin:
         if one["concurrency"]:
             self.slots[one["provider"]][attempt] = now + one["slot_ms"]
         names = []
-        for name, limit, _ in _lines(ask, one, now):
-            known = self.budgets.setdefault(name, Budget())
+        for name, limit, _, spent in _lines(ask, one, now):
+            known = self.budgets.setdefault(name, Budget(spent))
             known.limit = limit
             known.held += one["amount"]
             names.append(name)
@@ -271,9 +271,10 @@ class Twin:
         return changes
 
 
-def _lines(ask: dict[str, Any], one: dict[str, Any], now: int) -> list[tuple[str, int, int]]:
+def _lines(ask: dict[str, Any], one: dict[str, Any], now: int) -> list[tuple[str, int, int, int]]:
     lines = []
-    for name, limit, window, _ in (*ask["budgets"], *one["budgets"]):
+    for name, limit, window, _, *spent in (*ask["budgets"], *one["budgets"]):
         start = now // window * window if window else 0
-        lines.append((f"{name}@{start // 1000}" if window else name, limit, start + window if window else 0))
+        known = spent[0] if spent else 0
+        lines.append((f"{name}@{start // 1000}" if window else name, limit, start + window if window else 0, known))
     return lines

@@ -8,6 +8,7 @@ from goblin.clock import new_id
 from routing import budget
 from routing.admission import Admitted, Used
 from routing.ask import Ask
+from routing.refusal import Purse, Refused
 from tests.fakes.askers import place, standing
 from tests.fakes.asks import DAY_MS, NOON, begin
 
@@ -39,3 +40,27 @@ def test_the_budget_of_a_batch_is_known_for_its_whole_window_and_then_forgotten(
     assert spent() == [120]
     spend(others[2], NOON + 3 * WINDOW_MS)
     assert spent() == []
+
+
+def test_a_run_s_budget_that_was_forgotten_begins_with_what_the_ledger_knows(
+    client: redis.Redis, redis_url: str
+) -> None:
+    begin(client)
+    gate, run = standing(redis_url), new_id()
+
+    def ask(at_ms: int, *above: budget.Budget) -> Admitted | Refused:
+        client.set(f"{gate.scripts.prefix}:clock", at_ms)
+        return gate.admit(Ask(new_id(), (place(),), above))
+
+    first = ask(NOON, budget.of_run(run, 150, 0))
+    assert isinstance(first, Admitted)
+    gate.settle(first.attempt, Used(100))
+    later = NOON + budget.RUN_IDLE_MS + 1
+    ask(later, budget.of_run(new_id(), LARGE, 0))  # whoever adds a counter forgets some
+    assert gate.budgets([f"run:{run}"]) == []
+    refused = ask(later, budget.of_run(run, 150, 100))
+    assert isinstance(refused, Refused)
+    assert refused.reasons[0].purse == Purse(150, 100, 0)
+    assert isinstance(ask(later, budget.of_run(run, 200, 100)), Admitted)
+    assert [(one.spent, one.held) for one in gate.budgets([f"run:{run}"])] == [(100, 100)]
+    assert isinstance(ask(later, budget.of_run(run, 250, 0)), Refused), "what is counted counts"

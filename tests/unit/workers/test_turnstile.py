@@ -137,11 +137,12 @@ def ask(
     *,
     attempt: uuid.UUID | None = None,
     key: uuid.UUID | None = None,
+    run_cost: int = 0,
 ) -> Pass | Refused:
     """A key may spend half a cent in its life."""
     unasked: dict[str, Any] = dict.fromkeys(field.name for field in fields(Look))
     budget = None if key is None else 5_000_000
-    look = Look(**unasked | {"options": options or {}, "key_id": key, "key_budget": budget})
+    look = Look(**unasked | {"options": options or {}, "key_id": key, "key_budget": budget, "run_cost": run_cost})
     return turnstile.admit(attempt or new_id(), by, RUN, look)
 
 
@@ -191,6 +192,11 @@ def test_the_worst_case_is_held_against_every_budget_above_the_call(turnstile: T
         "provider:sim/hour": (2_000_000, 1_000_000),
         f"key:{KEY}": (5_000_000, 1_000_000),
     }
+
+
+def test_a_run_that_redis_does_not_know_any_more_has_spent_what_the_ledger_says(turnstile: Turnstile) -> None:
+    again = ask(turnstile, route(candidate("sim/small", 1.0)), {"budget_usd": "0.005"}, run_cost=4_500_000)
+    assert refused_by(again) == [(Reason.BUDGET, f"run:{RUN}")]
 
 
 @pytest.mark.parametrize(
