@@ -98,7 +98,8 @@ where a.id = held.id and a.owner = %(owner)s and a.status = 'open';
 
 -- name: settle
 -- The end of a call: attempt, entry, step and run in one statement. The step is fenced by the attempt's number; a
--- cancelled run or step is not free again. Whoever closes the last step, and knew that it was, says what the run becomes.
+-- cancelled run or step is not free again, and nobody goes on with what was said for it or hears of the fault.
+-- Whoever closes the last step, and knew that it was, says what the run becomes.
 with run as (
     select r.id, r.cancel_requested_at is not null as is_cancelled
     from attempts a join runs r on r.id = a.run_id
@@ -111,7 +112,7 @@ with run as (
     from run
     where a.id = %(attempt)s and a.status = 'open'
     returning a.id, a.run_id, a.idx, a.number, a.provider, a.model,
-              case when %(step_status)s = 'pending' and run.is_cancelled then 'cancelled' else %(step_status)s end as becomes
+              run.is_cancelled, %(step_status)s = 'pending' as is_freed
 ), entry as (
     insert into entries (attempt_id, run_id, idx, key_id, kind, goblin, provider, model, is_measured, input_tokens, cache_read_tokens,
                          cache_write_tokens, output_tokens, reasoning_tokens, price, amount_nanousd)
@@ -120,9 +121,12 @@ with run as (
     from attempt where %(is_charged)s
 ), step as (
     update steps s
-    set status = case when a.becomes = 'pending' and s.cancel_requested_at is not null then 'cancelled' else a.becomes end,
-        output = %(output)s, error = %(error)s, cost_nanousd = s.cost_nanousd + %(amount)s,
-        finished_at = case when a.becomes <> 'pending' or s.cancel_requested_at is not null then now() end
+    set status = case when a.is_freed and (a.is_cancelled or s.cancel_requested_at is not null) then 'cancelled' else %(step_status)s end,
+        output = case when a.is_freed and (a.is_cancelled or s.cancel_requested_at is not null) then null else %(output)s end,
+        error = case when a.is_freed and (a.is_cancelled or s.cancel_requested_at is not null)
+                     then '{"type": "cancelled", "message": "it was cancelled"}' else %(error)s end,
+        cost_nanousd = s.cost_nanousd + %(amount)s,
+        finished_at = case when not a.is_freed or a.is_cancelled or s.cancel_requested_at is not null then now() end
     from attempt a
     where s.run_id = a.run_id and s.idx = a.idx and s.attempts = a.number and s.status = 'running'
     returning s.run_id, s.status, s.parked, s.cost_nanousd
@@ -202,6 +206,9 @@ with lost as (
 ), step as (
     update steps s
     set status = case when a.is_cancelled or s.cancel_requested_at is not null then 'cancelled' else 'pending' end,
+        output = case when a.is_cancelled or s.cancel_requested_at is not null then null else s.output end,
+        error = case when a.is_cancelled or s.cancel_requested_at is not null
+                     then '{"type": "cancelled", "message": "it was cancelled"}' else s.error end,
         finished_at = case when a.is_cancelled or s.cancel_requested_at is not null then now() end,
         cost_nanousd = s.cost_nanousd + a.spent_nanousd
     from attempt a
