@@ -9,6 +9,7 @@ A later directive wins over an earlier one, so that runtime faults can be append
     answer   tokens=N  overrun  say=BASE64URL  echo  verdict=PASS|FAIL  len  cached=N  prefill=on|refused
              think[=reasoning|hidden]  thinktag  call=N (so many calls of the tools that were offered, if any)
     refusal  fail=STATUS  after=SECONDS  quota  auth  overloaded  context  filtered[=400]  flaky=N
+             ok (its words come with HTTP 200)
     silence  reset  silent
     stream   cut=N  midfail=N  malformed=N  stall=N:SECONDS  nodone  nousage
 """
@@ -67,6 +68,7 @@ class Behaviour:
     refuse: Kind | None = None
     status: int | None = None
     retry_after: float | None = None
+    is_ok: bool = False  # whatever is refused
     filtered: bool = False
     flaky: int = 0
     reset: bool = False
@@ -209,6 +211,7 @@ _DIRECTIVES: Mapping[str, Callable[[str], Changes]] = {
     "overloaded": _refuse(Kind.OVERLOADED),
     "context": _refuse(Kind.CONTEXT),
     "filtered": _filtered,
+    "ok": _flag("is_ok"),
     "flaky": _number("flaky"),
     "reset": _flag("reset"),
     "silent": _flag("silent"),

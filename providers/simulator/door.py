@@ -114,6 +114,7 @@ class Door:
             await self.serve(request, line, visit)
         except Refused as refused:
             status, headers, body = self.dialect.refusal(refused, visit.id)
+            status = 200 if refused.is_ok else status
             if self.recorded:
                 visit.enter(status, Outcome.ERROR)
             await line.answer(status, {"content-type": "application/json", **visit.head(), **headers}, encode(body))
@@ -145,7 +146,8 @@ class Door:
         if visit.world.fails_still(visit.path, visit.name, visit.model, behaviour.flaky):
             raise Refused(Kind.SERVER, status=500)
         if behaviour.refuse:
-            raise Refused(behaviour.refuse, status=behaviour.status, retry_after=behaviour.retry_after)
+            told = behaviour.status, behaviour.retry_after
+            raise Refused(behaviour.refuse, status=told[0], retry_after=told[1], is_ok=behaviour.is_ok)
         return True
 
     def take(self, visit: Visit, count: int) -> None:

@@ -58,6 +58,7 @@ class Refused(Exception):
     status: int | None = None
     retry_after: float | None = None
     code: int | None = None  # of vendors who number their errors
+    is_ok: bool = False  # says so in its words only: HTTP 200
 
     def text(self) -> str:
         return self.message or _MESSAGE[self.kind]

@@ -37,6 +37,7 @@ DIALECT_CASES = {
     "overload": r"a_fault.*(\+fail=5[02][39]|\+overloaded)", "too long": r"a_fault.*\+context|too_long_is_told",
     "filtered": r"filtered_(answer|prompt)", "no route": r"a_fault.*\+reset", "silence": r"silent_vendor",
     "mid-stream": r"error_inside_a_stream", "cut": r"a_fault.*\+cut", "garbage": r"a_fault.*\+malformed",
+    "error in 200": r"status_of_success|a_fault.*\+ok",
 }  # fmt: skip
 SDK_CASES = {
     "chat, usage": r"an_answer_is_about|a_run_waits|its_counts",
@@ -61,10 +62,10 @@ VECTORS_HAVE_NONE = "chat, stream, reasoning, tool call, quota, filtered, mid-st
 # what a dialect as it is spoken here, or a client that speaks it, has no word for
 HAS_NONE: Mapping[str, str] = {
     "dialect anthropic": "embeddings",
-    "dialect bedrock": "embeddings",
+    "dialect bedrock": "embeddings, error in 200",
     "dialect cloudflare": "embeddings, filtered",
     "dialect ollama": "quota, filtered",
-    "dialect replicate": "embeddings, tool call, filtered",
+    "dialect replicate": "embeddings, tool call, filtered, error in 200",
     "dialect groq": "embeddings",
     "dialect minimax": "embeddings",
     "dialect own": "embeddings, quota, filtered",

@@ -157,6 +157,33 @@ def test_an_error_inside_a_stream_is_told_by_its_type(caller: Caller, vendor: Pr
         answer(caller, vendor, ask("sim-instant+midfail=3+tokens=9"))
 
 
+@pytest.mark.parametrize(
+    ("directives", "fault"),
+    [
+        ("+auth", BadCredentials),
+        ("+quota", QuotaSpent),
+        ("+fail=429", Throttled),
+        ("+overloaded", Overloaded),
+        ("+context", ContextTooLong),
+        ("+fail=500", ServerError),
+    ],
+)
+@pytest.mark.parametrize("vendor", [name for name in EVERYONE if name not in ("replicate", "bedrock")], indirect=True)
+def test_an_error_with_a_status_of_success_is_told_for_what_it_is(
+    caller: Caller, vendor: Provider, directives: str, fault: type[ProviderFault]
+) -> None:
+    with pytest.raises(GoblinError) as caught:
+        answer(caller, vendor, ask(f"sim-instant{directives}+ok"))
+    assert type(caught.value) is told_without_status(vendor, fault)
+
+
+def told_without_status(vendor: Provider, fault: type[ProviderFault]) -> type[ProviderFault]:
+    """Some say no more than a sentence beside their status, and some have no name for this."""
+    if vendor.id in ("ollama", "cohere", "lmstudio"):
+        return fault if fault is ContextTooLong else ServerError
+    return ServerError if (vendor.dialect, fault) in (("openai", Overloaded), ("cloudflare", Throttled)) else fault
+
+
 @pytest.mark.parametrize("directive", ["midfail", "malformed", "cut"])
 def test_what_came_before_a_fault_is_heard_before_the_fault(caller: Caller, vendor: Provider, directive: str) -> None:
     events = caller.stream(vendor, owned(vendor, ask(f"sim-instant+{directive}=5+tokens=9+per=1")), Control())

@@ -137,6 +137,26 @@ def test_a_missing_key_is_refused(simulator):
     assert answer.status_code == 401
 
 
+def at(simulator, house):
+    return openai.OpenAI(base_url=f"{simulator.url}/{house}/v1", api_key="key", max_retries=0, timeout=10)
+
+
+def test_an_error_may_be_a_text(simulator):
+    with at(simulator, "own") as client:
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask(client, "sim-unheard-of")
+        assert caught.value.body == "model 'sim-unheard-of' not found"
+        with pytest.raises(openai.APIError):
+            chunks(client, "sim-instant+midfail=5")
+
+
+def test_an_error_may_be_a_number_with_a_status_of_success(simulator):
+    with at(simulator, "minimax") as client:
+        answer = ask(client, "sim-instant+quota")
+    assert (answer.choices, answer.base_resp["status_code"]) == (None, 1008)
+    assert simulator.get("invoice")["nanousd"] == 0
+
+
 def test_a_rate_limit_says_how_long_to_wait(client):
     with pytest.raises(openai.RateLimitError) as caught:
         ask(client, "sim-instant+fail=429+after=2")

@@ -106,6 +106,8 @@ def test_vectors_can_be_shorter(caller: Caller, vendor: Provider) -> None:
         ("sim-embed+overloaded", Overloaded),
         ("sim-embed+reset", Unreachable),
         ("sim-embed+midfail=0", ServerError),
+        ("sim-embed+fail=500+ok", ServerError),
+        ("sim-embed+context+ok", ContextTooLong),
         ("sim-embed+cut=0", BrokenStream),
         ("sim-embed+malformed=0", Malformed),
         ("sim-unheard-of", UnknownModel),
