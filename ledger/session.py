@@ -13,8 +13,9 @@ from importlib.resources import files
 from typing import Any, TypeVarTuple
 
 import psycopg
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import namedtuple_row
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, Row, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -23,6 +24,7 @@ from goblin.errors import Unavailable
 _Ts = TypeVarTuple("_Ts")
 IDLE_S = 15.0
 _POOL_S = 30.0  # longest wait for a connection that others use
+_OUTAGES = (psycopg.OperationalError, ReadOnlySqlTransaction)
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 5,
@@ -73,6 +75,7 @@ class Ledger:
             event.listen(self._engine, "do_connect", _bounded(answer_s))
         event.listen(self._engine, "connect", _keep_plans)
         event.listen(self._engine, "checkout", _refuse_dead)
+        event.listen(self._engine, "handle_error", _leave_demoted)
 
     @property
     def engine(self) -> Engine:
@@ -92,7 +95,7 @@ class Ledger:
         while True:
             try:
                 return self._rows(statement(name), parameters)
-            except (psycopg.OperationalError, PoolTimeout) as error:
+            except (*_OUTAGES, PoolTimeout) as error:
                 if time.monotonic() >= give_up:
                     raise Unavailable("Postgres cannot be reached", retry_after=2) from error
                 time.sleep(0.25)
@@ -105,6 +108,9 @@ class Ledger:
             cursor = connection.cursor(row_factory=namedtuple_row)
             cursor.execute(sql, parameters)
             return cursor.fetchall() if cursor.pgresult.nfields else ()
+        except ReadOnlySqlTransaction:
+            connection.close()
+            raise
         finally:
             if connection.closed:
                 pooled.invalidate()
@@ -144,7 +150,7 @@ class Transaction:
         try:
             with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
                 yield copy
-        except psycopg.OperationalError as error:
+        except _OUTAGES as error:
             raise Unavailable("Postgres cannot be reached", retry_after=2) from error
 
 
@@ -185,6 +191,12 @@ def _refuse_dead(connection: Any, *_: Any) -> None:
     poll.register(connection.fileno(), select.POLLIN)
     if poll.poll(0):
         raise InvalidatePoolError
+
+
+def _leave_demoted(failure: ExceptionContext) -> None:
+    """A server that may not be written to is the old primary of a failover: its connections lead to the wrong one."""
+    if isinstance(failure.original_exception, ReadOnlySqlTransaction):
+        failure.is_disconnect = True
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from uuid import uuid4
 
 import pytest
 from psycopg import ProgrammingError
@@ -134,6 +135,37 @@ def test_a_claim_whose_answer_was_lost_is_found_again(far: Ledger, wire: Wire) -
     assert attempts.open_attempt(far, made) == 1
     assert attempts.open_attempt(far, claim(run)) is None
     assert one(far, "select count(*) from attempts where run_id = %s", run) == (1,)
+
+
+def test_a_call_whose_taking_was_not_answered_is_taken_all_the_same(far: Ledger, wire: Wire) -> None:
+    made = claim(accept(far), owner=None)
+    attempts.open_attempt(far, made)
+    owner = uuid4()
+    wire.lose_answer()
+    taken = attempts.take(far, made.attempt, owner, 60)
+    assert taken is not None
+    assert taken.number == 1
+    assert attempts.take(far, made.attempt, uuid4(), 60) is None
+
+
+def test_a_primary_that_was_demoted_is_an_outage_and_left_for_the_next_one(database: str, ledger: Ledger) -> None:
+    near, far = Ledger(database, connections=1), Ledger(database, connections=2)
+    made = claim(accept(near))
+    attempts.open_attempt(near, made)
+    name = near.engine.url.database
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql(f"alter database {name} set default_transaction_read_only = on")
+    settling = begin(lambda: attempts.settle(far, made.attempt, SUCCESS, goblin="chat", key_id=None))
+    with pytest.raises(Unavailable):
+        far.run("marks.set", name="colour", value="red")
+    with pytest.raises(Unavailable), far.transaction() as transaction:
+        transaction.run("marks.set", name="colour", value="red")
+    assert not settling.done()
+    with ledger.engine.connect() as connection:
+        connection.exec_driver_sql(f"alter database {name} set default_transaction_read_only = off")
+    assert settling.result().status == StepStatus.SUCCEEDED
+    near.close()
+    far.close()
 
 
 def test_a_settle_whose_answer_was_lost_is_not_a_loss(far: Ledger, wire: Wire) -> None:
