@@ -72,7 +72,8 @@ def _duties(app: App, settings: Settings) -> Duties:
     scripts, routing = Scripts(client), settings.routing
     offers = Offers(settings, environment())
     offers.start()
-    Watch(ledger, settings.worker.lease).start()
+    lease = settings.worker.lease
+    Watch(Ledger(settings.require_database_url(), connections=1, answer_s=lease / 3), lease).start()
     knobs = Knobs(routing.circuit_breaker_threshold)
     return Duties(
         Recovery(

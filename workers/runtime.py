@@ -96,7 +96,8 @@ def build(
     """`send` publishes a message that has waited; `caller` is given by benchmarks that answer inside the process."""
     client = kv.connect(settings.require_redis_url(), connections=min(24, settings.worker.concurrency + 8))
     ledger = Ledger(settings.require_database_url(), connections=min(20, settings.worker.concurrency + 1))
-    of_leases = Ledger(settings.require_database_url(), connections=1)
+    # of a connection that says nothing any more a new one is made while the leases still last
+    of_leases = Ledger(settings.require_database_url(), connections=1, answer_s=settings.worker.lease / 3)
     offers = Offers(settings, environment())
     health = Health(client)
     scripts, knobs = Scripts(client), Knobs(settings.routing.circuit_breaker_threshold)

@@ -14,7 +14,8 @@ PIECE = 16_384  # bytes that are handed on at a time
 class Wire:
     """Forwards loopback TCP to the server of a URL.
 
-    Until `mend`: `shut` closes all connections and lets none in; `silence` keeps them, and nothing arrives.
+    Until `mend`: `shut` closes all connections and lets none in; `silence` keeps them, and nothing arrives. `hang` is
+    silence for good, of the connections that there are.
     """
 
     def __init__(self, url: str) -> None:
@@ -23,8 +24,8 @@ class Wire:
         self.port = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._is_shut = False
-        self._flows = threading.Event()
-        self._flows.set()
+        self._flows = _flowing()
+        self._hung: list[threading.Event] = []
         self._loses_answer = False
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -47,6 +48,12 @@ class Wire:
         """As a network that loses everything: what is sent is held back."""
         self._flows.clear()
 
+    def hang(self) -> None:
+        """As a proxy that keeps its connections and hands nothing on any more."""
+        self._flows.clear()
+        self._hung.append(self._flows)
+        self._flows = _flowing()
+
     def mend(self) -> None:
         self._is_shut = False
         self._flows.set()
@@ -62,7 +69,8 @@ class Wire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.shut()
-        self._flows.set()
+        for flows in (self._flows, *self._hung):
+            flows.set()
         _end(self._listener)
 
     def _accept(self) -> None:
@@ -90,17 +98,24 @@ class Wire:
         return server
 
     def _forward(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        flows = self._flows
         piece = memoryview(bytearray(PIECE))  # one for all, as thousands of these are alive for an hour
         with contextlib.suppress(OSError):
             while size := source.recv_into(piece):
                 if is_answer and self._loses_answer:
                     self._loses_answer = False
                     break
-                self._flows.wait()
+                flows.wait()
                 target.sendall(piece[:size])
         for end in (source, target):
             self._open.discard(end)
             _end(end)
+
+
+def _flowing() -> threading.Event:
+    flows = threading.Event()
+    flows.set()
+    return flows
 
 
 def _end(end: socket.socket) -> None:
