@@ -131,8 +131,12 @@ class Taken:
 
 
 def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> Taken | None:
-    """Take over an attempt that was admitted for us, or None when its lease has run out or nobody wants it any more."""
-    rows = ledger.run("attempts.take", attempt=attempt, owner=owner, lease=lease)
+    """Take over an attempt that was admitted for us, or None when its lease has run out or nobody wants it any more.
+
+    Repeated while Postgres is away, for a `lease` (seconds): whoever heard no answer may have it already. So only one
+    message of an owner may ask at a time.
+    """
+    rows = ledger.run("attempts.take", patience=lease, attempt=attempt, owner=owner, lease=lease)
     return Taken(rows[0].number, rows[0].provider, rows[0].model, rows[0].hold_nanousd) if rows else None
 
 

@@ -25,7 +25,7 @@ from routing.route import Route
 from workers.call import Call, Question
 from workers.conclude import foreseen
 from workers.end import conclude, fail, result_of
-from workers.errand import Busy, HandOver, Result, Stale
+from workers.errand import Busy, HandOver, PassOn, Result
 from workers.lease import DISPATCH_LEASE
 from workers.retrieve import Retrieval
 from workers.runtime import Runtime
@@ -40,7 +40,7 @@ TOGETHER = 20  # who waited for the counters is called in such numbers, by each 
 
 def ask(runtime: Runtime, work: Work) -> Result:
     """Ask one candidate after the other until the step has an outcome."""
-    while not runtime.leases.is_stopped:
+    while not runtime.leases.is_draining:
         way = way_of(runtime, work)
         if isinstance(way, GiveUp):
             return fail(runtime, work, way.error)
@@ -62,7 +62,7 @@ def ask(runtime: Runtime, work: Work) -> Result:
         has_other = has_other_than(runtime.bounds, work.failures, route, given.candidate)
         if (result := call_one(runtime, work, given, number, has_other=has_other)) is not None:
             return result
-    return Stale()  # a stopping worker claims nothing more; recovery sends the step to another one
+    return PassOn()
 
 
 def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:

@@ -43,6 +43,11 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
+class PassOn:
+    """This worker is stopping and claims nothing more: the message is another one's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Refused for capacity or for money: wait in these rooms, each with the ms until it may have room."""
 
@@ -59,4 +64,4 @@ class HandOver:
     goblin: str
 
 
-Result = Done | Stale | Busy | Wait | HandOver
+Result = Done | Stale | Busy | PassOn | Wait | HandOver

@@ -51,15 +51,24 @@ class Leases:
         self._held: dict[uuid.UUID, Held] = {}
         self._lock = threading.Lock()
         self._hurry = threading.Event()
+        self._alone: set[uuid.UUID] = set()
+        self.is_draining = False  # nothing more is claimed
         self.is_stopped = False
 
     def start(self) -> None:
         for target in (self._renew_always, self._listen_always):
             threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
+    def drain(self, grace: float) -> None:
+        """Claim nothing more, and `stop` when the calls in flight have had `grace` seconds to end."""
+        self.is_draining = True
+        timer = threading.Timer(grace, self.stop)
+        timer.daemon = True
+        timer.start()
+
     def stop(self) -> None:
         """Give every lease back in one statement, with what its call has spent, and end the calls."""
-        self.is_stopped = True
+        self.is_draining = self.is_stopped = True
         self._hurry.set()
         with self._lock:
             held = dict(self._held)
@@ -68,6 +77,20 @@ class Leases:
     @property
     def count(self) -> int:
         return len(self._held)
+
+    @contextmanager
+    def alone(self, attempt: uuid.UUID) -> Iterator[bool]:
+        """Whether no other message of this process has the attempt just now: whoever is alone may take it again when
+        Postgres was lost before it answered."""
+        with self._lock:
+            is_alone = attempt not in self._alone
+            self._alone.add(attempt)
+        try:
+            yield is_alone
+        finally:
+            if is_alone:
+                with self._lock:
+                    self._alone.remove(attempt)
 
     @contextmanager
     def hold(self, attempt: uuid.UUID, control: Control, spent: int) -> Iterator[Held]:

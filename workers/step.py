@@ -21,7 +21,7 @@ from workers import cached
 from workers.asking import ask, call_one, has_other_than, leave, way_of
 from workers.cached import Asker
 from workers.end import close, conclude, message, result_of
-from workers.errand import Busy, Done, Errand, HandOver, Result, Stale
+from workers.errand import Busy, Done, Errand, HandOver, PassOn, Result, Stale
 from workers.runtime import Runtime
 from workers.wait import wait
 from workers.work import Work, gather, need_of, settled_around
@@ -70,11 +70,15 @@ def call_admitted(runtime: Runtime, errand: Errand, attempt: uuid.UUID) -> Resul
     plan = Plan.from_value(look.plan)
     go = decide(plan, errand.idx, settled_around(runtime, errand, look, plan), look.options.get("fail_fast", True))
     work = gather(runtime, errand, look, plan, getattr(go, "context", ()))
-    taken = attempts.take(runtime.ledger, attempt, runtime.leases.owner, runtime.leases.duration)
-    if taken is None:
-        return perform(runtime, errand)  # its message goes on with the canvas, whoever makes the call
-    request = _request(runtime, work)
-    return _fly(runtime, work, request, lambda: _call(runtime, work, attempt, taken) or ask(runtime, work))
+    leases = runtime.leases
+    if leases.is_draining:
+        return PassOn()
+    with leases.alone(attempt) as is_alone:
+        taken = attempts.take(runtime.ledger, attempt, leases.owner, leases.duration) if is_alone else None
+        if taken is None:
+            return perform(runtime, errand)  # its message goes on with the canvas, whoever makes the call
+        request = _request(runtime, work)
+        return _fly(runtime, work, request, lambda: _call(runtime, work, attempt, taken) or ask(runtime, work))
 
 
 def _call(runtime: Runtime, work: Work, attempt: uuid.UUID, taken: Taken) -> Result | None:

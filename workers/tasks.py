@@ -18,7 +18,7 @@ from workers import step as steps
 from workers.app import STEPS, App, provider_queue
 from workers.canvas import CALL, JOIN, SOUND, STEP, send
 from workers.consume import TakenRequest
-from workers.errand import Busy, Done, Errand, HandOver, Result, Stale, Wait
+from workers.errand import Busy, Done, Errand, HandOver, PassOn, Result, Stale, Wait
 from workers.runtime import Runtime, build
 
 _STATUSES = {status.value for status in StepStatus}
@@ -78,9 +78,7 @@ class _Process:
     def drain(self) -> None:
         """Let the calls in flight end within the grace, then give them back."""
         if (runtime := self._runtime) is not None:
-            timer = threading.Timer(runtime.settings.worker.grace, runtime.leases.stop)
-            timer.daemon = True
-            timer.start()
+            runtime.leases.drain(runtime.settings.worker.grace)
 
     def close(self) -> None:
         if self._runtime is not None:
@@ -131,6 +129,11 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
                 raise Ignore
             case HandOver():
                 raise task.replace(_call_signature(task, errand, result))
+            case PassOn():
+                with suppress(Unavailable):  # the sounding tells that it was lost
+                    process.send(task.app)(_again(task))
+                _show(task, "task-stale")
+                raise Ignore
             case Wait():
                 with suppress(Unavailable):
                     runtime.waker.rooms.enter(result.waiter, _again(task), result.rooms)

@@ -34,10 +34,10 @@ returning number;
 select number from attempts where id = %(attempt)s and status = 'open';
 
 -- name: take
--- The worker that will make the call takes the lease from the one that admitted it.
+-- The worker that will make the call takes the lease from the one that admitted it. Asked again, it has it already.
 update attempts a set owner = %(owner)s, lease_until = now() + make_interval(secs => %(lease)s)
 from runs r, steps s
-where a.id = %(attempt)s and a.status = 'open' and a.owner is null and a.lease_until > now()
+where a.id = %(attempt)s and a.status = 'open' and (a.owner is null and a.lease_until > now() or a.owner = %(owner)s)
   and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx and coalesce(r.cancel_requested_at, s.cancel_requested_at) is null
 returning a.number, a.provider, a.model, a.hold_nanousd;
 

@@ -14,7 +14,7 @@ from routing.rebuild import Rebuild
 from routing.script import Scripts
 from routing.waiting import WAITERS
 from tests.fakes.wire import Wire
-from tests.processes import Processes
+from tests.processes import Processes, WorkerContainer
 from tests.world import Sim, World, world
 from workers.canvas import publish
 from workers.lease import CANCEL
@@ -168,14 +168,46 @@ def test_a_worker_that_was_frozen_past_its_lease_changes_nothing(place: World) -
     assert place.finished(run).cost_nanousd == spent.amount
 
 
-def test_a_stopping_worker_gives_its_leases_back(place: World) -> None:
-    place.start_scheduler()
-    stopping = place.start_worker("w1")
-    run = place.submit(place.plan("chat@slow: one"))
+@pytest.fixture
+def deploying(processes: Processes, database: str, redis_url: str, tmp_path: Path) -> Iterator[World]:
+    """Leases that last for longer than anybody here waits, and little grace for calls when a worker stops."""
+    sims = (Sim("breaks", ("sim-instant+cut=5+ttft=2",)), Sim("sim"), Sim("endless", ("sim-instant+ttft=300",)))
+    extra = (
+        "[worker]\nlease = 120\ngrace = 4\n[routing]\nhealth_check_interval = 600\n"
+        "[goblins.chat]\ninstructions = 'Answer.'\nproviders = ['breaks']\n"
+    )
+    with world(processes, tmp_path, database, redis_url, *sims, extra=extra) as made:
+        yield made
+
+
+def begin_to_stop(worker: WorkerContainer, place: World, run: uuid.UUID) -> None:
     place.until(lambda: place.one("select 1 from attempts where run_id = %s", run))
-    stopping.teardown()
+    os.kill(worker.pid, signal.SIGTERM)
+    place.until(lambda: worker.status == "exited", 60)
+
+
+def test_a_stopping_worker_gives_back_the_calls_that_do_not_end_in_time(deploying: World) -> None:
+    place = deploying
+    run = place.submit(place.plan("chat@endless: one"))
+    begin_to_stop(place.start_worker("w1"), place, run)
+    given = place.one(
+        "select status, lease_until <= now() as is_free, hold_nanousd = spent_nanousd as is_known from attempts"
+    )
+    assert given is not None
+    assert tuple(given) == ("open", True, True)
+
+
+def test_a_stopping_worker_claims_nothing_more_and_passes_its_message_on(deploying: World) -> None:
+    """No recovery is needed: nobody publishes the run anew."""
+    place = deploying
+    run = place.submit(place.plan("chat: one"), providers=["breaks", "sim"])
+    begin_to_stop(place.start_worker("w1"), place, run)
+    assert attempts_of(place, run) == [(0, "failed")]
     place.start_worker("w2")
     assert place.finished(run, 60).status == "succeeded"
+    row = place.one("select epoch, (select count(distinct owner) from attempts) as owners from runs")
+    assert row is not None
+    assert (row.epoch, row.owners) == (1, 2)
 
 
 def test_a_step_that_is_cancelled_in_the_middle_of_its_call_is_cut_and_the_run_goes_on(place: World) -> None:
