@@ -11,10 +11,8 @@ if not is_settled(held) then
   give_back(root, ask.attempt, cjson.decode(held), ask.amount)
   return {"settled"}
 end
-local names = {}
-for word in string.gmatch(held, "%S+") do names[#names + 1] = word end
-table.remove(names, 1)
-local before, lines = tonumber(table.remove(names, 1)), {}
+local before, names = settlement(held)
+local lines = {}
 for place, money in ipairs(read_money(root, names)) do
   if money then
     money.spent = money.spent + ask.amount - before

@@ -18,5 +18,5 @@ for _, scope in ipairs(record.windows) do
   save_window(window)
 end
 end_probe(attempt, record)
-give_back(root, attempt, record, 0)
+give_back(root, attempt, record, 0, "released")
 return {"released"}

@@ -3,13 +3,18 @@
 -- ARGV[1] JSON: attempt; amount (nano-dollars); input, output (tokens); generation of its admission; budgets (names)
 --   The last two matter only when the record was lost: under the same generation nobody has counted the amount yet,
 --   so the named budgets take it; under a later one the rebuild has, or found the attempt open and made its record.
--- RETURNS {"rebuilding" | "settled" | "again" (was settled before) | "added" (record lost) | "counted" (by the rebuild),
---          then the budgets that have just passed 80 %}
+-- RETURNS {"rebuilding" | "settled" | "again" (was settled before) | "added" (record lost, or given back and the call
+--          made all the same) | "counted" (by the rebuild), then the budgets that have just passed 80 %}
 local root, generation = generation_root()
 if not root then return {"rebuilding"} end
 local ask = cjson.decode(ARGV[1])
 local now = now_ms()
 local held = redis.call("GET", root .. "hold:" .. ask.attempt)
+if held and is_released(held) then
+  local _, names = settlement(held)
+  close_hold(root, ask.attempt, ask.amount, names)
+  return {"added", unpack(spend(root, names, 0, ask.amount))}
+end
 if held and is_settled(held) then return {"again"} end
 if not held then
   if ask.generation ~= generation then return {"counted"} end

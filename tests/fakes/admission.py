@@ -30,6 +30,7 @@ class Twin:
         self.slots: dict[str, dict[str, int]] = defaultdict(dict)
         self.records: dict[str, dict[str, Any]] = {}
         self.settled: dict[str, tuple[int, list[str]]] = {}  # for what, and the budgets that paid
+        self.released: set[str] = set()  # those of them that were given back
 
     def run(self, verb: str, value: dict[str, Any], now: int) -> Answer:
         return getattr(self, verb)(value, now)  # type: ignore[no-any-return]
@@ -121,6 +122,11 @@ class Twin:
         attempt = ask["attempt"]
         if self.generation is None:
             return ["rebuilding"]
+        if attempt in self.released:
+            self.released.remove(attempt)
+            names = self.settled[attempt][1]
+            self.settled[attempt] = ask["amount"], names
+            return ["added", *self._spend(names, 0, ask["amount"])]
         if attempt in self.settled:
             return ["again"]
         if attempt not in self.records:
@@ -172,6 +178,7 @@ class Twin:
         for name in names:
             self.budgets[name].spent += ask["amount"] - before
         self.settled[attempt] = ask["amount"], names
+        self.released.discard(attempt)
         return ["corrected"]
 
     def release(self, ask: dict[str, Any], now: int) -> Answer:
@@ -192,6 +199,7 @@ class Twin:
             window.token_tat -= record["one"]["tokens"] * record["span"] / tpm if tpm else 0
         self._end_probe(attempt)
         self._give_back(attempt, 0)
+        self.released.add(attempt)
         return ["released"]
 
     def vacate(self, ask: dict[str, Any], now: int) -> Answer:
@@ -212,16 +220,20 @@ class Twin:
         return was_probe
 
     def _give_back(self, attempt: str, amount: int) -> list[str]:
-        record, alerts = self.records.pop(attempt), []
-        for name in record["budgets"]:
+        record = self.records.pop(attempt)
+        self.slots[record["one"]["provider"]].pop(attempt, None)
+        self.settled[attempt] = amount, record["budgets"]
+        return self._spend(record["budgets"], record["one"]["amount"], amount)
+
+    def _spend(self, names: list[str], hold: int, amount: int) -> list[str]:
+        alerts = []
+        for name in names:
             known = self.budgets[name]
-            known.held -= record["one"]["amount"]
+            known.held -= hold
             known.spent += amount
             if amount > 0 and known.limit is not None and known.spent >= 0.8 * known.limit:
                 alerts += [name] if known.alerted != known.limit else []
                 known.alerted = known.limit
-        self.slots[record["one"]["provider"]].pop(attempt, None)
-        self.settled[attempt] = amount, record["budgets"]
         return alerts
 
     # a loss of Redis
