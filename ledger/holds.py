@@ -114,9 +114,10 @@ def renew(ledger: Ledger, generation: str, *, now_ms: int, span_ms: int) -> Iter
         yield _truth(rows, breakers.kept(transaction), ends)
 
 
-def ended(ledger: Ledger, attempts: Collection[uuid.UUID]) -> dict[uuid.UUID, End]:
-    """What became of these attempts; absent are those that were never opened."""
-    rows = ledger.run("holds.ended", attempts=list(attempts))
+def ended(ledger: Ledger, attempts: Collection[uuid.UUID], *, calm: float) -> dict[uuid.UUID, End]:
+    """What became of these attempts; absent are those that were never opened. What has ended less than `calm` seconds
+    ago counts as open."""
+    rows = ledger.run("holds.ended", attempts=list(attempts), calm=calm)
     return {row.id: End(row.has_ended, row.amount, row.input, row.output) for row in rows}
 
 

@@ -27,6 +27,7 @@ from routing.script import Scripts, server_of
 
 VACANT_MS = 5_000  # after which the place of an admission without an attempt goes to others
 UNOPENED_MS = 120_000  # after which its money does: attempts.OPENING is shorter
+ENDED_MS = 2_000  # after which nobody waits any more for the worker of a call that has ended to say so itself
 LONGEST_MS = 900_000  # that a call found open is believed to last, if nobody says that it ended
 CHUNK = 1_000  # holds or counters in one message to Redis
 _T = TypeVar("_T")
@@ -48,7 +49,8 @@ class Rebuild:
     """Needed by the scheduler alone; one per process.
 
     Who was admitted and has not opened an attempt for `vacant_ms` of Postgres in reach loses the slot, and the turn as
-    the probe; after `unopened_ms` the hold is given back.
+    the probe; after `unopened_ms` the hold is given back. A call that ended less than `ended_ms` ago is left to its
+    worker, which has more to say of it than the ledger: to the breakers, and to those who listen.
     """
 
     ledger: Ledger
@@ -56,6 +58,7 @@ class Rebuild:
     knobs: Knobs = Knobs()  # noqa: RUF009
     vacant_ms: int = VACANT_MS
     unopened_ms: int = UNOPENED_MS
+    ended_ms: int = ENDED_MS
 
     def go(self) -> Mended | None:
         """One pass, or None when another scheduler is at it. Raises Unavailable while a part is away."""
@@ -104,12 +107,15 @@ class Rebuild:
             held: Any = client.zrange(f"{self.scripts.root(generation)}holds", 0, -1, withscores=True)
         answers: list[Any] = []
         for chunk in _chunks(held):
-            ends = holds.ended(self.ledger, [uuid.UUID(attempt) for attempt, _ in chunk])
+            ends = holds.ended(self.ledger, [uuid.UUID(attempt) for attempt, _ in chunk], calm=self.ended_ms / 1000)
             verbs = [verb for attempt, at_ms in chunk if (verb := self._mend(attempt, ends, now_ms - at_ms))]
-            if any(verb == "vacate" for verb, _ in verbs) and not marks.is_calm(self.ledger, self.vacant_ms / 1000):
-                verbs = [one for one in verbs if one[0] != "vacate"]
-            if verbs:
-                answers += [answer[0] for answer in self.scripts.run_all(verbs)]
+            is_unsettled = any(verb != "settle" for verb, _ in verbs)
+            if is_unsettled and not marks.is_calm(self.ledger, self.vacant_ms / 1000):
+                verbs = [one for one in verbs if one[0] == "settle"]  # the others could not tell the ledger
+            for what, *alerts in self.scripts.run_all(verbs) if verbs else ():
+                answers.append(what)
+                for name in alerts:
+                    _log.warning("budget.nearly_spent", budget=name)
         settled, released, vacated = map(answers.count, ("settled", "released", "vacated"))
         if settled or released or vacated:
             _log.info("holds.reconciled", settled=settled, released=released, vacated=vacated)

@@ -44,7 +44,8 @@ group by b.id;
 
 -- name: ended
 -- What became of attempts that hold something: those still open, and what the ended ones took. The unknown are absent.
-select a.id, a.status <> 'open' as has_ended, coalesce(sum(e.amount_nanousd), 0)::bigint as amount,
+select a.id, a.status <> 'open' and a.finished_at <= now() - make_interval(secs => %(calm)s) as has_ended,
+       coalesce(sum(e.amount_nanousd), 0)::bigint as amount,
        coalesce(sum(e.input_tokens), 0)::bigint as input,
        coalesce(sum(e.output_tokens), 0)::bigint as output
 from attempts a left join entries e on e.run_id = a.run_id and e.attempt_id = a.id

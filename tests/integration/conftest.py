@@ -94,6 +94,6 @@ def gate(client: redis.Redis, ledger: Ledger) -> Admission:
 
 @pytest.fixture
 def rebuild(ledger: Ledger, gate: Admission) -> Rebuild:
-    rebuild = Rebuild(ledger, gate.scripts)
+    rebuild = Rebuild(ledger, gate.scripts, ended_ms=0)
     assert rebuild.go() is not None
     return rebuild

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from goblin import kv
 from goblin.clock import new_id
@@ -302,11 +303,51 @@ def test_a_hold_whose_call_has_ended_is_settled_by_the_ledger(
 def test_a_hold_that_nobody_opened_is_given_back_once_it_is_old(
     ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
 ) -> None:
-    run = accept(ledger)
+    run, impatient = accept(ledger), replace(rebuild, unopened_ms=-1)
+    marks.watch(ledger, LEASE)
     ask(gate, *above(run, key))
     assert rebuild.reconcile() == (0, 0, 0)
-    assert Rebuild(ledger, gate.scripts, unopened_ms=-1).reconcile() == (0, 1, 0)
+    assert replace(impatient, vacant_ms=60_000).reconcile() == (0, 0, 0), "Postgres was not in reach for so long"
+    assert replace(impatient, vacant_ms=-1).reconcile() == (0, 1, 0)
     assert counted(gate, run)["run"] == (0, 0)
+
+
+def test_a_hold_that_was_given_back_and_whose_call_was_made_all_the_same_is_counted(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    """As when a worker sleeps for minutes between the two writes."""
+    run = accept(ledger)
+    late = ask(gate, *above(run, key))
+    gate.release(late.attempt)
+    assert attempts.open_attempt(ledger, claim_of(late, run)) == 1
+    settle(ledger, late, 60, key)
+    gate.conclude(late, Used(60), seen(None))
+    assert set(counted(gate, run).values()) == {(60, 0)}
+
+
+def test_a_call_that_has_just_ended_is_left_to_its_worker(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    """Which tells the breakers how it ended and listeners of budgets that are nearly spent, by the same settlement."""
+    run = accept(ledger)
+    low = (budget.of_key(key, 100),)
+    admitted = ask(gate, *low)
+    attempts.open_attempt(ledger, claim_of(admitted, run))
+    settle(ledger, admitted, 90, key)
+    assert replace(rebuild, ended_ms=60_000).reconcile() == (0, 0, 0)
+    assert gate.conclude(admitted, Used(90), seen(None)) == (f"key:{key}",)
+    assert gate.contacts([("sim", "")])[0].has_worked
+
+
+def test_of_a_budget_that_is_nearly_spent_by_a_call_whose_worker_went_away_the_log_tells(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    admitted = ask(gate, budget.of_key(key, 100))
+    attempts.open_attempt(ledger, claim_of(admitted, accept(ledger)))
+    settle(ledger, admitted, 90, key)
+    with capture_logs() as logs:
+        assert rebuild.reconcile() == (1, 0, 0)
+    assert {"event": "budget.nearly_spent", "budget": f"key:{key}", "log_level": "warning"} in logs
 
 
 def test_a_place_that_nobody_opened_goes_to_others_and_its_money_does_not(
@@ -366,8 +407,8 @@ def test_many_processes_spend_a_budget_to_its_end_through_a_loss_of_redis(
         until(lambda share=share: one(ledger, "select count(*) from entries").count >= share, "calls")
         client.flushdb()
         rebuild.go()
-    hasty = Rebuild(ledger, gate.scripts, unopened_ms=1_000)  # those who die before they open hold the rest
-    until(lambda: hasty.go() and calling.done(), "the end of the budget")
+    hasty = replace(rebuild, vacant_ms=0, unopened_ms=1_000)  # those who die before they open hold the rest
+    until(lambda: (marks.watch(ledger, LEASE), hasty.go() and calling.done())[1], "the end of the budget")
     paid = one(ledger, "select count(*), sum(amount_nanousd) from entries")
     assert sum(calling.result()) == paid.count
     assert paid.sum == 30_000
