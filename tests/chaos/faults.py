@@ -61,7 +61,7 @@ def drawn_faults(place: Town, rng: random.Random, *, longest: float, rest: float
     wires = sorted(f"{name}-{part}" for name, part in place.wires if part != PARTS[2] or name in workers)
     targets: Mapping[str, list[str]] = {
         "kill": everybody + 2 * workers,
-        "term": workers,
+        "term": everybody,
         "freeze": everybody,
         **dict.fromkeys(("shut", "silence", "lose"), wires),
         "drop": list(place.queues),

@@ -40,6 +40,11 @@ class Wire:
         for end in list(self._open):
             _end(end)
 
+    def lead(self, url: str) -> None:
+        """To another server from now on, as an address that moves in a failover."""
+        self._url = make_url(url)
+        self.cut()
+
     def shut(self) -> None:
         self._is_shut = True
         self.cut()
