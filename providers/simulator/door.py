@@ -146,8 +146,12 @@ class Door:
         if visit.world.fails_still(visit.path, visit.name, visit.model, behaviour.flaky):
             raise Refused(Kind.SERVER, status=500)
         if behaviour.refuse:
-            told = behaviour.status, behaviour.retry_after
-            raise Refused(behaviour.refuse, status=told[0], retry_after=told[1], is_ok=behaviour.is_ok)
+            raise Refused(
+                behaviour.refuse,
+                status=behaviour.status,
+                retry_after=behaviour.retry_after,
+                is_ok=behaviour.is_ok,
+            )
         return True
 
     def take(self, visit: Visit, count: int) -> None:
