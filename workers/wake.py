@@ -10,9 +10,10 @@ from typing import Any
 import structlog
 
 from goblin.errors import Unavailable
-from routing.waiting import WaitingRooms
+from routing.waiting import Called, WaitingRooms
 
 TICK = 0.1  # seconds
+ROOM = "goblin_room"  # header of a message: the room that its step was called out of
 _log = structlog.get_logger()
 
 
@@ -22,7 +23,7 @@ class Waker:
     def __init__(self, rooms: WaitingRooms, send: Callable[[Mapping[str, Any]], None]) -> None:
         self.rooms = rooms
         self._send = send
-        self._occupied: frozenset[str] = frozenset()
+        self._occupied: frozenset[str] | None = frozenset()
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -32,8 +33,10 @@ class Waker:
         self._stopped.set()
 
     def freed(self, rooms: Iterable[str], count: int = 1) -> None:
-        """There may be room again: call the next of each. Costs nothing while nobody waits there."""
-        occupied = [room for room in rooms if room in self._occupied]
+        """There may be room again: call the next of each. Costs nothing while nobody waits there, as far as that is
+        known of so many rooms."""
+        known = self._occupied
+        occupied = [room for room in dict.fromkeys(rooms) if known is None or room in known]
         if occupied:
             self._call(lambda: self.rooms.call(occupied, count))
 
@@ -45,14 +48,14 @@ class Waker:
         while not self._stopped.wait(TICK):
             self._call(self._tick)
 
-    def _tick(self) -> list[dict[str, Any]]:
+    def _tick(self) -> list[Called]:
         self._occupied = self.rooms.occupied()
-        return self.rooms.call_due() if self._occupied else []
+        return [] if self._occupied == frozenset() else self.rooms.call_due()
 
-    def _call(self, take: Callable[[], list[dict[str, Any]]]) -> None:
+    def _call(self, take: Callable[[], list[Called]]) -> None:
         try:
-            for message in take():
-                self._send_one(message)
+            for called in take():
+                self._send_one(_as_sent(called))
         except Exception as error:  # noqa: BLE001
             # whatever went wrong, the clock must go on: without it nobody here would be called again
             _log.warning("waiting.not_called", reason=str(error))
@@ -62,3 +65,11 @@ class Waker:
             self._send(message)
         except Unavailable as away:
             _log.warning("waiting.not_sent", reason=away.message)
+
+
+def _as_sent(called: Called) -> Mapping[str, Any]:
+    """The message, which says where its step was called: who cannot use the place lets the next one there have it."""
+    if not called.room:
+        return called.message
+    options = called.message.get("options", {})
+    return {**called.message, "options": {**options, "headers": {**(options.get("headers") or {}), ROOM: called.room}}}

@@ -1,41 +1,38 @@
 -- Put a step into the waiting rooms of all that could serve it; one that is in already takes its place anew.
--- A room is a provider's or a budget's. In it API keys take turns by virtual time (a turn costs 1 / weight), and the
+-- A room is a provider's or a budget's. In its line API keys take turns by virtual time (a turn costs 1 / weight), and the
 -- steps of one key stand in order (priority, deadline, arrival).
--- KEYS[1] hash of waiters (id -> JSON)   KEYS[2] sorted set of the rooms: when (Unix ms) the clock calls somebody
--- KEYS[3] sorted set of the waiters whose time ends: when (Unix ms)
+-- KEYS as in part/room
 -- ARGV[1] prefix of a room's keys   ARGV[2] waiter id   ARGV[3] message (text)   ARGV[4] API key   ARGV[5] its weight
--- ARGV[6] place: text that sorts by (priority, deadline, arrival)   ARGV[7] when its time ends (Unix ms) or ""
--- ARGV[8], ARGV[9], … room, ms until it may have room
--- RETURNS how many steps are in the emptiest of the rooms, itself not counted
-local prefix, id, key, place = ARGV[1], ARGV[2], ARGV[4], ARGV[6] .. ":" .. ARGV[2]
-local known = redis.call("HGET", KEYS[1], id)
-if known then
-  local old = cjson.decode(known)
-  for _, room in ipairs(old.rooms) do
-    redis.call("ZREM", prefix .. room .. ":key:" .. old.key, old.place)
-  end
-end
-local names, fewest = {}, nil
-local time = redis.call("TIME")
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 8, #ARGV, 2 do
-  local room, others = ARGV[i], 0
-  names[#names + 1] = room
-  local keys = prefix .. room .. ":keys"
+-- ARGV[6] line   ARGV[7] place: text that sorts by (priority, deadline, arrival)
+-- ARGV[8] when its time ends (Unix ms) or ""   ARGV[9] ms until the clock looks into a room of which nothing is known
+-- ARGV[10], ARGV[11], … room, ms until it may have room (-1: not known)
+-- RETURNS for each room how many are called before it while keys of equal weight take turns
+local id, key, line, place = ARGV[2], ARGV[4], ARGV[6], ARGV[7] .. ":" .. ARGV[2]
+local now = now_ms()
+step_out(id)
+local names, ahead = {}, {}
+for i = 10, #ARGV, 2 do
+  local room, after = ARGV[i], tonumber(ARGV[i + 1])
+  local base = prefix .. room .. ":" .. line
+  local keys, own = base .. ":keys", base .. ":key:" .. key
   if not redis.call("ZSCORE", keys, key) then
     -- who was away gets no credit for it, and who just left no second first turn
-    local clock = tonumber(redis.call("HGET", prefix .. room .. ":turns", "") or "0")
-    local last = tonumber(redis.call("HGET", prefix .. room .. ":turns", key) or "0")
+    local clock = tonumber(redis.call("HGET", base .. ":turns", "") or "0")
+    local last = tonumber(redis.call("HGET", base .. ":turns", key) or "0")
     redis.call("ZADD", keys, math.max(clock, last), key)
   end
-  for _, one in ipairs(redis.call("ZRANGE", keys, 0, -1)) do
-    others = others + redis.call("ZCARD", prefix .. room .. ":key:" .. one)
-  end
-  redis.call("ZADD", prefix .. room .. ":key:" .. key, 0, place)
-  redis.call("ZADD", KEYS[2], "LT", now + tonumber(ARGV[i + 1]), room)
-  fewest = math.min(fewest or others, others)
+  redis.call("ZADD", own, 0, place)
+  if after < 0 then after = tonumber(redis.call("HGET", KEYS[4], room) or ARGV[9]) end
+  redis.call("ZADD", KEYS[2], "LT", now + after, room)
+  local before = redis.call("ZRANK", own, place)
+  local others = redis.call("HINCRBY", prefix .. room, line, 1) - redis.call("ZCARD", own)
+  local turns = (before + 1) * (redis.call("ZCARD", keys) - 1)
+  local front = line == "0" and 0 or tonumber(redis.call("HGET", prefix .. room, "0") or "0")
+  names[#names + 1] = room
+  ahead[#ahead + 1] = before + math.min(others, turns) + front
 end
-if ARGV[7] ~= "" then redis.call("ZADD", KEYS[3], ARGV[7], id) end
-redis.call("HSET", KEYS[1], id,
-  cjson.encode({ message = ARGV[3], key = key, weight = tonumber(ARGV[5]), rooms = names, place = place }))
-return fewest or 0
+if ARGV[8] ~= "" then redis.call("ZADD", KEYS[3], ARGV[8], id) end
+redis.call("HSET", KEYS[1], id, cjson.encode({
+  message = ARGV[3], key = key, weight = tonumber(ARGV[5]), line = line, rooms = names, place = place,
+}))
+return ahead

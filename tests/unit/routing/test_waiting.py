@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from goblin import kv
 from goblin.clock import new_id
-from routing.waiting import Waiter, WaitingRooms
+from routing.waiting import AGAIN_MS, LONGEST_MS, NAMED, WAITERS, Called, Waiter, WaitingRooms
+
+CLOCK = f'local function now_ms() return tonumber(redis.call("GET", "{WAITERS}:clock")) end'
 
 
 @pytest.fixture
@@ -25,15 +27,49 @@ def rooms(client: redis.Redis) -> WaitingRooms:
     return WaitingRooms(client)
 
 
+class Moved:
+    """Rooms whose time stands still until it is moved."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.rooms = WaitingRooms(client, clock=CLOCK)
+        self._client = client
+        self._now = 0
+        self.move(1_000_000)
+
+    def move(self, ms: int) -> None:
+        self._now += ms
+        self._client.set(f"{WAITERS}:clock", self._now)
+
+    def looks(self, ms: int, enters: bool) -> list[int]:
+        """When the clock calls somebody, counted from now; who is called comes back at once if it `enters`."""
+        begin, found = self._now, []
+        while self._now - begin < ms:
+            self.move(100)
+            for _ in self.rooms.call_due():
+                found.append(self._now - begin)
+                if enters:
+                    enter(self.rooms, "one", waiter(1))
+        return found
+
+
+@pytest.fixture
+def moved(client: redis.Redis) -> Moved:
+    return Moved(client)
+
+
 def waiter(nr: int = 0, **about: object) -> Waiter:
     return Waiter(UUID(int=(1_000_000 + nr) << 80 | nr), 0, 1, **about)  # type: ignore[arg-type]
 
 
 def names(rooms: WaitingRooms, room: str, count: int = 99) -> list[str]:
-    return [message["name"] for message in rooms.call([room], count)]
+    return named(rooms.call([room], count))
 
 
-def enter(rooms: WaitingRooms, name: str, one: Waiter, *where: str) -> int:
+def named(called: list[Called]) -> list[str]:
+    return [one.message["name"] for one in called]
+
+
+def enter(rooms: WaitingRooms, name: str, one: Waiter, *where: str) -> dict[str, int]:
     return rooms.enter(one, {"name": name}, dict.fromkeys(where or ("a",)))
 
 
@@ -59,7 +95,7 @@ def test_a_step_that_is_called_leaves_every_room(rooms: WaitingRooms) -> None:
 def test_entering_again_keeps_the_place_and_takes_the_newer_message(rooms: WaitingRooms) -> None:
     enter(rooms, "stale", waiter(1), "a", "b")
     enter(rooms, "second", waiter(2), "a")
-    assert enter(rooms, "fresh", waiter(1), "a") == 1
+    assert enter(rooms, "fresh", waiter(1), "a") == {"a": 0}
     assert names(rooms, "a") == ["fresh", "second"]
     assert names(rooms, "b") == []
 
@@ -97,9 +133,39 @@ def test_a_key_that_was_away_gets_no_credit_for_it(rooms: WaitingRooms) -> None:
     assert names(rooms, "a", 20).count("new") == 10
 
 
-def test_the_number_of_others_in_the_emptiest_room_is_told(rooms: WaitingRooms) -> None:
-    assert [enter(rooms, str(nr), waiter(nr, key=str(nr % 2))) for nr in range(4)] == [0, 1, 2, 3]
-    assert enter(rooms, "x", waiter(9), "a", "b") == 0
+def test_no_number_that_a_key_may_choose_takes_the_turns_of_others(rooms: WaitingRooms) -> None:
+    for nr in range(40):
+        enter(rooms, "modest", waiter(nr, key="modest"))
+        enter(rooms, "greedy", waiter(100 + nr, key="greedy", priority=-100))
+    served = names(rooms, "a", 40)
+    assert served.count("modest") == served.count("greedy") == 20
+
+
+def test_what_may_wait_is_behind_the_steps_of_all_keys_and_takes_turns_there(rooms: WaitingRooms) -> None:
+    for nr in range(3):
+        enter(rooms, "batch", waiter(nr, key="a", priority=1))
+        enter(rooms, "nightly", waiter(10 + nr, key="b", priority=100))
+    enter(rooms, "chat", waiter(50, key="b"))
+    served = names(rooms, "a", 5)
+    assert served[0] == "chat"
+    assert served[1:].count("batch") == served[1:].count("nightly") == 2
+
+
+def test_those_are_told_who_are_called_before_it(rooms: WaitingRooms) -> None:
+    """One step of each other key comes before the key's next, of a busy key no more of its many."""
+    assert [enter(rooms, "busy", waiter(nr, key="busy"))["a"] for nr in range(4)] == [0, 1, 2, 3]
+    assert enter(rooms, "modest", waiter(10, key="modest"), "a", "b") == {"a": 1, "b": 0}
+    assert enter(rooms, "modest", waiter(11, key="modest")) == {"a": 3}
+    assert enter(rooms, "urgent", waiter(12, key="busy", priority=-1)) == {"a": 1}
+    assert enter(rooms, "batch", waiter(13, key="modest", priority=1)) == {"a": 7}
+    assert enter(rooms, "busy", waiter(3, key="busy")) == {"a": 6}
+
+
+def test_who_left_is_before_nobody(rooms: WaitingRooms) -> None:
+    for nr in range(4):
+        enter(rooms, str(nr), waiter(nr, key=str(nr % 2)), "a", "b")
+    names(rooms, "a", 3)
+    assert enter(rooms, "new", waiter(9, key="new"), "a", "b") == {"a": 1, "b": 1}
 
 
 def test_those_of_whom_no_room_knows_are_missing(rooms: WaitingRooms) -> None:
@@ -124,7 +190,7 @@ def test_everybody_is_called_exactly_once(
     for nr, where, key in entries:
         enter(rooms, str(nr), waiter(nr, key=f"{key}{nr % 2}"), *sorted(where))
     called = [name for room, count in calls for name in names(rooms, room, count)]
-    called += [name for room in sorted(rooms.occupied()) for name in names(rooms, room)]
+    called += [name for room in sorted(rooms.occupied() or ()) for name in names(rooms, room)]
     assert sorted(called) == sorted({str(nr) for nr, _, _ in entries})
     assert [name for room in "abc" for name in names(rooms, room)] == []
     assert rooms.occupied() == frozenset()
@@ -134,10 +200,10 @@ def test_the_clock_calls_one_of_each_room_whose_moment_has_come(rooms: WaitingRo
     for nr in range(2):
         rooms.enter(waiter(nr), {"name": f"now {nr}"}, {"soon": 0})
     rooms.enter(waiter(5), {"name": "later"}, {"far": 3_600_000})
-    assert [message["name"] for message in rooms.call_due()] == ["now 0"]
+    assert rooms.call_due() == [Called({"name": "now 0"}, "soon")]
     assert rooms.call_due() == []
     rooms.enter(waiter(6), {"name": "sooner"}, {"far": 0})
-    assert [message["name"] for message in rooms.call_due()] == ["later"]
+    assert rooms.call_due() == [Called({"name": "later"}, "far")]
 
 
 def test_ids_of_runs_sort_by_arrival() -> None:
@@ -151,7 +217,7 @@ def test_a_step_whose_time_is_over_is_called_by_the_clock_and_nobody_else_is(roo
     rooms.enter(waiter(1), {"name": "patient"}, {"a": hour})
     rooms.enter(waiter(2, priority=9, deadline=past), {"name": "late"}, {"a": hour, "b": hour})
     rooms.enter(waiter(3, deadline=past + timedelta(hours=1)), {"name": "in time"}, {"a": hour})
-    assert [message["name"] for message in rooms.call_due()] == ["late"]
+    assert rooms.call_due() == [Called({"name": "late"}, "")]
     assert rooms.call_due() == []
     assert names(rooms, "b") == []
     assert names(rooms, "a") == ["in time", "patient"]
@@ -162,3 +228,51 @@ def test_a_step_that_was_called_in_time_is_not_called_again_when_its_time_is_ove
     rooms.enter(waiter(1, deadline=past), {"name": "one"}, {"a": 3_600_000})
     assert names(rooms, "a") == ["one"]
     assert rooms.call_due() == []
+
+
+def test_a_room_of_which_nothing_is_known_is_looked_into_ever_more_seldom(moved: Moved) -> None:
+    enter(moved.rooms, "one", waiter(1))
+    seconds = [ms // 1_000 for ms in moved.looks(4 * LONGEST_MS, enters=True)]
+    assert seconds == [1, 2, 4, 8, 16, 32, 62, 92]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_release_makes_the_clock_look_soon_again(moved: Moved, is_there: bool) -> None:
+    """Also one that found nobody, as who waited was just being refused."""
+    enter(moved.rooms, "one", waiter(1))
+    moved.looks(40_000, enters=True)
+    if not is_there:
+        moved.looks(30_000, enters=False)
+    moved.rooms.call(["a"])
+    enter(moved.rooms, "one", waiter(1))
+    assert moved.looks(10_000, enters=False) == [AGAIN_MS]
+
+
+def test_a_known_moment_is_kept_however_seldom_the_clock_has_looked(moved: Moved) -> None:
+    enter(moved.rooms, "one", waiter(1))
+    moved.looks(40_000, enters=True)
+    moved.rooms.enter(waiter(2), {"name": "other"}, {"a": 300})
+    assert moved.looks(1_000, enters=False) == [300]
+
+
+def test_places_of_which_nobody_knows_whose_they_are_are_looked_for_at_once(moved: Moved) -> None:
+    enter(moved.rooms, "one", waiter(1))
+    moved.rooms.enter(waiter(2), {"name": "other"}, {"far": 3_600_000})
+    moved.looks(40_000, enters=True)
+    moved.rooms.hurry()
+    assert moved.looks(2_500, enters=True) == [100, 1_100]
+
+
+def test_rooms_are_named_while_they_are_few(rooms: WaitingRooms) -> None:
+    for nr in range(NAMED):
+        enter(rooms, "one", waiter(nr), f"room {nr}")
+    assert rooms.occupied() == {f"room {nr}" for nr in range(NAMED)}
+    enter(rooms, "one", waiter(NAMED), "one more")
+    assert rooms.occupied() is None
+
+
+def test_a_place_whose_step_redis_has_forgotten_keeps_nobody(rooms: WaitingRooms, client: redis.Redis) -> None:
+    enter(rooms, "forgotten", waiter(1))
+    enter(rooms, "known", waiter(2))
+    client.hdel(WAITERS, waiter(1).id)
+    assert names(rooms, "a") == ["known"]

@@ -8,10 +8,10 @@ import pytest
 
 from goblin import kv
 from goblin.errors import Unavailable
-from routing.waiting import Waiter, WaitingRooms
+from routing.waiting import NAMED, Waiter, WaitingRooms
 from tests.fakes.racing import until
 from tests.fakes.wire import Wire
-from workers.wake import Waker
+from workers.wake import ROOM, Waker
 
 FAR = 3_600_000
 
@@ -51,6 +51,29 @@ def test_a_release_calls_the_next_of_its_room_at_once(waker: Waker, sent: list[s
 
     until(is_called, "called by a release")
     assert sent == ["one"]
+
+
+def test_a_release_calls_also_while_the_rooms_are_too_many_to_be_known(waker: Waker, sent: list[str]) -> None:
+    for nr in range(NAMED):
+        enter(waker, "private", f"private {nr}", FAR)
+    enter(waker, "one", "shared", FAR)
+    waker.start()
+
+    def is_called() -> bool:
+        waker.freed(["shared"])
+        return bool(sent)
+
+    until(is_called, "called by a release")
+    assert sent == ["one"]
+
+
+def test_a_message_says_which_room_its_step_was_called_out_of(redis_url: str) -> None:
+    sent: list[Mapping[str, Any]] = []
+    waker = Waker(WaitingRooms(kv.connect(redis_url)), sent.append)
+    message = {"task": "step", "options": {"queue": "steps", "headers": {"trace": "1"}}}
+    waker.rooms.enter(Waiter(uuid.uuid4(), 0, 1), message, {"a": FAR, "b": FAR})
+    waker.call(["b"])
+    assert sent == [{"task": "step", "options": {"queue": "steps", "headers": {"trace": "1", ROOM: "b"}}}]
 
 
 def test_a_message_that_cannot_be_sent_ends_nothing(redis_url: str) -> None:
