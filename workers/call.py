@@ -35,7 +35,7 @@ from workers.extend import extend
 from workers.prompt import has_failed_verdict
 from workers.report import report
 from workers.runtime import Runtime
-from workers.spoken import Spoken
+from workers.spoken import Spoken, go_on
 from workers.stream import StepFeed
 from workers.tool import as_output
 from workers.turnstile import Pass
@@ -78,6 +78,7 @@ class Call:
         self._number = number
         self._feed = StepFeed(runtime.feed, question.run, question.step.id)
         self._begun = question.begun if candidate.provider.continues(candidate.model) else ""
+        self._unsent = self._begun[len(self._begun.rstrip()) :]
         self._asked = question.input_tokens + estimate(self._begun)  # tokens, as estimated for anybody
         self._spoken = Spoken(candidate.price, candidate.counting(self._asked))
         self._control = Control()
@@ -176,7 +177,8 @@ class Call:
         return True
 
     def _messages(self) -> tuple[Message, ...]:
-        """What is asked, and what was answered already. White space at its end is refused by some, and said again."""
+        """What is asked, and what was answered already. White space at its end is refused by some, and may be said
+        again."""
         asked = self._question.messages
         return (*asked, Message("assistant", self._begun.rstrip())) if self._begun.strip() else asked
 
@@ -199,8 +201,7 @@ class Call:
             case Text(text):
                 self._first_token(began)
                 before, tokens = spoken.cost, spoken.hear(text)
-                if not spoken.text and self._begun != self._begun.rstrip():
-                    text = text.lstrip()  # said already
+                text, self._unsent = go_on(text, self._unsent)
                 if text:
                     self._say(text, tokens, before)
             case Thought(text):

@@ -1,6 +1,7 @@
 """What has come back from a call so far, and what it costs."""
 
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 
 from ledger.attempts import Charge
 from providers.message import Finish, Reasoned, ToolCall, Usage
@@ -83,7 +84,7 @@ class Spoken:
     def call(self, call: ToolCall) -> None:
         tokens = estimate(f"{call.name} {call.arguments}")
         self.calls.append(call)
-        self.size += len(call.id) + len(call.name) + len(call.arguments)
+        self.size += len(call.id) + len(call.name) + len(call.arguments) + len(call.signature)
         self.called_tokens += tokens
 
     def recall(self, block: Reasoned) -> None:
@@ -97,3 +98,10 @@ class Spoken:
         if self.held is None or 4 * self.cost > 5 * self.held:
             return self.cost
         return self.held
+
+
+def go_on(text: str, unsent: str) -> tuple[str, str]:
+    """What is new of a text that goes on behind white space which it was not told of, and the rest of that white space
+    with which the text after this one may still begin."""
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, unsent, strict=False)))
+    return text[shared:], unsent[shared:] if shared == len(text) else ""

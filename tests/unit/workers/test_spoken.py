@@ -1,7 +1,9 @@
-"""What an answer costs before its vendor has counted."""
+"""What an answer costs before its vendor has counted, and how one is finished by somebody else."""
+
+import pytest
 
 from providers.price import Price
-from workers.spoken import Spoken
+from workers.spoken import Spoken, go_on
 
 RATE = 10**6  # nano-dollars per million tokens: one for each
 
@@ -18,3 +20,27 @@ def test_thoughts_of_an_answer_that_broke_off_cost_what_thoughts_cost() -> None:
     plain, plain_said, dear, dear_said = costs
     assert dear == 5 * plain > 0
     assert dear_said - dear == plain_said - plain
+
+
+@pytest.mark.parametrize(
+    ("begun", "pieces", "whole"),
+    [
+        ("one ", (" two",), "one two"),
+        ("one ", ("two",), "one two"),
+        ("def f(x):\n", ("\n    return x",), "def f(x):\n    return x"),
+        ("def f(x):\n", ("\n", "    return x"), "def f(x):\n    return x"),
+        ("def f(x):\n", ("    return x",), "def f(x):\n    return x"),
+        ("def f(x):\n    ", ("\n  ", "  return x"), "def f(x):\n    return x"),
+        ("a paragraph\n", ("\n", "\nanother"), "a paragraph\n\nanother"),
+        ("one", (" two",), "one two"),
+    ],
+)
+def test_whoever_goes_on_with_an_answer_may_say_its_last_white_space_again(
+    begun: str, pieces: tuple[str, ...], whole: str
+) -> None:
+    """It was asked to go on behind the last word: white space at the end of what was begun is refused by some."""
+    said, unsent = begun, begun[len(begun.rstrip()) :]
+    for piece in pieces:
+        new, unsent = go_on(piece, unsent)
+        said += new
+    assert said == whole
