@@ -53,9 +53,11 @@ def ask(runtime: Runtime, work: Work) -> Result:
             runtime.waker.freed([REBUILDING], count=TOGETHER)
         if isinstance(given, Refused):
             return _refused(runtime, work, way, route, given)
-        runtime.waker.freed([given.candidate.provider.id])  # where one had room there may be more
         if number is None:
             runtime.turnstile.give_back(attempt)
+        # where one had room there may be more, and maybe it was called because of another one's
+        runtime.waker.freed([*_rooms(given), *work.errand.turn.end()])
+        if number is None:
             return Busy()
         if not runtime.consumes(given.candidate.provider.id):
             return HandOver(attempt, given.candidate.provider.id, work.step.goblin)
@@ -63,6 +65,11 @@ def ask(runtime: Runtime, work: Work) -> Result:
         if (result := call_one(runtime, work, given, number, has_other=has_other)) is not None:
             return result
     return PassOn()
+
+
+def _rooms(given: Pass) -> list[str]:
+    """Of those who wait for what an admitted call takes, and gives back at its end."""
+    return [given.candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)]
 
 
 def way_of(runtime: Runtime, work: Work) -> GoOn | GiveUp:
@@ -191,7 +198,7 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
         pause_s = failover.pause_s([*work.failures, failure], candidate.name)
         call.error.retry_after = max(call.error.retry_after, pause_s)
     alerts = runtime.turnstile.conclude(given, ending.charge, call.error, call.told, *call.lessons)
-    runtime.waker.freed([candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)])
+    runtime.waker.freed(_rooms(given))
     ending = replace(ending, step=closed.status)  # a cancelled run frees no step
     call.report(ending, closed, alerts)
     return _after(runtime, work, failure, ending, closed)

@@ -2,11 +2,23 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.states import StepStatus
 from routing.waiting import Waiter
+
+
+@dataclass(slots=True)
+class Turn:
+    """That a step was called out of a room ("": it was not), because there is room for one. It is had or passed on."""
+
+    room: str = ""
+
+    def end(self) -> tuple[str, ...]:
+        """The room whose next one is to be called: once."""
+        room, self.room = self.room, ""
+        return (room,) if room else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +28,7 @@ class Errand:
     run: uuid.UUID
     idx: int
     epoch: int
+    turn: Turn = field(default_factory=Turn, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

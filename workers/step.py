@@ -100,7 +100,10 @@ def _run(runtime: Runtime, work: Work) -> Result:
     if request is None or isinstance(way_of(runtime, work), GiveUp):
         return ask(runtime, work)
     asker = _asker(work)
-    match runtime.flights.recall(request, asker):
+    seat = runtime.flights.recall(request, asker)
+    if work.errand.turn.room == cached.room(request):
+        work.errand.turn.end()  # the end of a flight calls all that it is for
+    match seat:
         case Kept() as answer:
             closed = cached.serve(runtime.ledger, runtime.feed, runtime.leases, asker, answer, goblin=work.step.goblin)
             runtime.flights.served(request, answer)

@@ -18,8 +18,9 @@ from workers import step as steps
 from workers.app import STEPS, App, provider_queue
 from workers.canvas import CALL, JOIN, SOUND, STEP, send
 from workers.consume import TakenRequest
-from workers.errand import Busy, Done, Errand, HandOver, PassOn, Result, Stale, Wait
+from workers.errand import Busy, Done, Errand, HandOver, PassOn, Result, Stale, Turn, Wait
 from workers.runtime import Runtime, build
+from workers.wake import ROOM
 
 _STATUSES = {status.value for status in StepStatus}
 _NAMES = {StepStatus.FAILED: "task-failed", StepStatus.SKIPPED: "task-skipped", StepStatus.CANCELLED: "task-revoked"}
@@ -90,13 +91,13 @@ process = _Process()
 
 @shared_task(bind=True, base=StepTask, name=STEP)
 def step(self: Task, run: str, idx: int, epoch: int) -> str:
-    errand = Errand(uuid.UUID(run), idx, epoch)
+    errand = Errand(uuid.UUID(run), idx, epoch, _turn(self))
     return _answer(self, errand, lambda runtime: steps.perform(runtime, errand))
 
 
 @shared_task(bind=True, base=StepTask, name=CALL)
 def call(self: Task, run: str, idx: int, epoch: int, attempt: str) -> str:
-    errand = Errand(uuid.UUID(run), idx, epoch)
+    errand = Errand(uuid.UUID(run), idx, epoch, _turn(self))
     return _answer(self, errand, lambda runtime: steps.call_admitted(runtime, errand, uuid.UUID(attempt)))
 
 
@@ -119,6 +120,8 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
         except (LeaseLost, Unavailable) as gone:
             _show(task, "task-stale")  # recovery sends another one if there is still something to do
             raise Ignore from gone
+        finally:
+            runtime.waker.freed(errand.turn.end())  # who was called and took no place has left it to others
         match result:
             case Done():
                 _send(task.app, result.woken)
@@ -145,9 +148,14 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
                     raise Ignore
 
 
+def _turn(task: Task) -> Turn:
+    return Turn((task.request.headers or {}).get(ROOM, ""))
+
+
 def _again(task: Task) -> dict[str, Any]:
-    """The message once more, as readable in Flower as it was."""
-    shown = {"argsrepr": task.request.argsrepr, "kwargsrepr": task.request.kwargsrepr}
+    """The message once more, as readable in Flower as it was, and called out of no room."""
+    headers = {name: value for name, value in (task.request.headers or {}).items() if name != ROOM}
+    shown = {"argsrepr": task.request.argsrepr, "kwargsrepr": task.request.kwargsrepr, "headers": headers or None}
     return dict(task.signature_from_request(task.request, **shown))
 
 

@@ -162,7 +162,8 @@ def is_rebuilding(answer: Pass | Refused) -> bool:
 
 
 def budget_room(counter: str) -> str:
-    return f"budget:{counter}"
+    """Of a budget in all its windows: who waits for the next one is called by those who find money in it."""
+    return f"budget:{counter.partition('@')[0]}"
 
 
 def _pages(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:

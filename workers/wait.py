@@ -30,6 +30,8 @@ def wait(
 ) -> Wait | Busy:
     """Wait in these rooms, each with the ms until the clock looks into it."""
     errand, options = work.errand, work.look.options
+    if errand.turn.room in where:
+        errand.turn.end()  # there is no room after all: whoever is behind it need not see that, too
     if not attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, decision):
         return Busy()
     if work.look.status is not StepStatus.WAITING:
