@@ -23,6 +23,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "settle": ("generation", "money", "window", "hold"),
     "release": ("generation", "money", "window", "breaker", "hold"),
     "vacate": ("generation", "breaker", "hold"),
+    "arrive": ("generation", "money", "window", "hold"),
     "extend": ("generation", "money"),
     "correct": ("generation", "money", "hold"),
     "observe": (),

@@ -49,9 +49,11 @@ for _, one in ipairs(ask.holds) do
     names[#names + 1] = line[1]
   end
   redis.call("ZADD", root .. "slots:" .. one.provider, one.slot_until, one.attempt)
+  local bucket = math.floor(one.at / GRAIN) -- where `calls` has put it, if that is not too long ago
   redis.call("SET", root .. "hold:" .. one.attempt, cjson.encode({
     at = one.at, provider = one.provider, candidate = one.candidate, amount = whole(one.amount), tokens = one.tokens,
-    is_counted_on_arrival = true, has_slot = true, is_probe = is_probe, budgets = names, windows = {},
+    is_counted_on_arrival = true, has_slot = true, is_probe = is_probe, budgets = names,
+    windows = {{one.provider, bucket, 0, 0}, {one.candidate, bucket, 0, 0}},
     span = ask.span, generations = generations,
   }))
   redis.call("ZADD", root .. "holds", one.at, one.attempt)

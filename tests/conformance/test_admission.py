@@ -3,7 +3,7 @@
 import pytest
 
 from goblin.money import MOST
-from tests.fakes.asks import NOON, Both, Do, admit, admitted, ask, end, place, verdict
+from tests.fakes.asks import NOON, Both, Do, admit, admitted, arrival, ask, end, place, verdict
 
 HOUR, DAY = 3_600_000, 86_400_000
 AT = NOON // 1000
@@ -153,6 +153,49 @@ CASES: dict[str, list[Do]] = {
         admit(admitted(), "a", place(is_counted_on_arrival=True, **TOKENS)),
         Do("settle", end("a"), ["settled"]),
         admit(["refused", "tokens", 60_750, "near"], "b", place(**TOKENS)),
+    ],
+    "a call that arrives late counts from then on": [
+        admit(admitted(), "a", place(**PER_MINUTE)),
+        Do("arrive", arrival("a"), ["arrived"], after=500),
+        Do("arrive", arrival("a"), ["arrived"], after=39_500),
+        admit(admitted(after=40_000), "b", place(**PER_MINUTE)),
+        admit(["refused", "requests", 40_750, "near"], "c", place(**PER_MINUTE), after=20_000),
+        admit(["refused", "requests", 500, "near"], "c", place(**PER_MINUTE), after=40_250),
+        admit(admitted(after=100_750), "c", place(**PER_MINUTE), after=500),
+    ],
+    "a call that arrives late takes its tokens along, and settles them there": [
+        admit(admitted(), "a", place(**TOKENS)),
+        Do("arrive", arrival("a"), ["arrived"], after=40_000),
+        admit(["refused", "tokens", 60_750, "near"], "b", place(**TOKENS)),
+        Do("settle", end("a", input=10, output=10), ["settled"]),
+        admit(admitted(after=40_000), "b", place(**TOKENS)),
+    ],
+    "a call that arrives when its place has left has room, or is not made": [
+        admit(admitted(), "a", place(**PER_MINUTE)),
+        admit(admitted(after=61_000), "b", place(**PER_MINUTE), after=61_000),
+        Do("arrive", arrival("a"), ["arrived"]),
+        admit(["refused", "requests", 60_750, "near"], "d", place(**PER_MINUTE)),
+        admit(admitted(after=122_000), "c", place(**PER_MINUTE), after=61_000),
+        admit(admitted(after=122_000), "d", place(**PER_MINUTE)),
+        Do("arrive", arrival("b"), ["full"]),
+        Do("release", {"attempt": "b"}, ["released"]),
+        Do("arrive", arrival("b"), ["unknown"]),
+        Do("arrive", arrival("c"), ["arrived"]),
+        Do("arrive", arrival("a"), ["full"]),
+    ],
+    "a call that arrives after a loss keeps its place, or has none": [
+        admit(admitted(), "a", place(**PER_MINUTE)),
+        Do("lose", {}, []),
+        Do("arrive", arrival("a"), ["arrived"], after=40_000),
+        admit(admitted(after=60_000), "b", place(**PER_MINUTE), after=20_000),
+        admit(["refused", "requests", 40_750, "near"], "c", place(**PER_MINUTE)),
+        Do("arrive", arrival("a"), ["full"], after=60_000),
+        Do("settle", end("a"), ["settled"]),
+        Do("arrive", arrival("a"), ["unknown"]),
+    ],
+    "a call without limits may arrive at any time": [
+        admit(admitted(), "a"),
+        Do("arrive", arrival("a"), ["arrived"], after=90_000),
     ],
     "a call that is larger than the minute is refused for good": [
         admit(["refused", "too_large", -1, "near"], "a", place(tpm=100, tokens=101)),
@@ -305,5 +348,6 @@ def test_without_a_generation_nothing_is_decided(both: Both) -> None:
     assert both.run("admit", ask("a")) == ["rebuilding"]
     assert both.run("settle", end("a")) == ["rebuilding"]
     assert both.run("release", {"attempt": "a"}) == ["rebuilding"]
+    assert both.run("arrive", arrival("a")) == ["rebuilding"]
     assert both.run("vacate", {"attempt": "a"}) == ["rebuilding"]
     assert both.run("correct", {"attempt": "a", "amount": 1}) == ["rebuilding"]

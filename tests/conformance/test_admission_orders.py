@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.fakes.asks import Both, ask, begin, end, place, verdict
+from tests.fakes.asks import Both, arrival, ask, begin, end, place, verdict
 
 HOUR, DAY = 3_600_000, 86_400_000
 LIMITS = {"run:1": 900, "all/hour": 700}
@@ -92,6 +92,14 @@ class Machine(RuleBasedStateMachine):
         self.released += self.open.pop(attempt)["amount"]
         self.sent.pop(attempt, None)
         assert self.both.run("release", {"attempt": attempt}) == ["released"]
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def arrive(self, data: st.DataObject) -> None:
+        """The call is made now, however long ago it was admitted."""
+        attempt = data.draw(st.sampled_from(sorted(self.open)))
+        if self.both.run("arrive", arrival(attempt)) == ["arrived"] and attempt in self.sent:
+            self.sent[attempt] = (self.both.now, self.open[attempt]["provider"])
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

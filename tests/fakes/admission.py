@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.fakes.breaker import Breaker
-from tests.fakes.window import Window
+from tests.fakes.window import GRAIN, Window
 
 Answer = list[Any]
 
@@ -149,6 +149,30 @@ class Twin:
                     window.token_tat += (ask["input"] + ask["output"] - reserved) * record["span"] / tpm
         return ["settled", *self._give_back(attempt, ask["amount"])]
 
+    def arrive(self, ask: dict[str, Any], now: int) -> Answer:
+        record = self.records.get(ask["attempt"])
+        if self.generation is None:
+            return ["rebuilding"]
+        if record is None:
+            return ["unknown"]
+        if now - record.get("arrived", record["at"]) <= ask["late"]:
+            return ["arrived"]
+        tokens = record["one"]["tokens"]
+        for name, bucket, rpm, tpm in record["scopes"]:
+            window = self.windows[name]
+            window.look(now, record["span"])
+            if bucket < window.first and not window.has_room(rpm, tpm, tokens):
+                return ["full"]
+        moved = []
+        for name, bucket, rpm, tpm in record["scopes"]:
+            window = self.windows[name]
+            window.add(bucket, -1, -tokens)
+            window.last = window.bucket(now)
+            window.add(window.last, 1, tokens)
+            moved.append((name, window.last, rpm, tpm))
+        self.records[ask["attempt"]] = {**record, "arrived": now, "scopes": moved}
+        return ["arrived"]
+
     def extend(self, ask: dict[str, Any], now: int) -> Answer:
         attempt = ask["attempt"]
         if self.generation is None:
@@ -238,16 +262,17 @@ class Twin:
 
     # a loss of Redis
 
-    def after_loss(self, reach: int) -> "Twin":
-        """Another one, of what was spent and kept, and of the calls under way, which may last `reach` ms in all."""
+    def after_loss(self, reach: int, since: int) -> "Twin":
+        """Another one, of what was spent and kept, and of the calls under way, which may last `reach` ms in all. Those
+        that were admitted from `since` on have their places."""
         other = Twin()
         other.breakers.update({name: one.kept() for name, one in self.breakers.items() if one.changed})
         other.budgets |= {name: Budget(known.spent) for name, known in self.budgets.items()}
-        for attempt, record in self.records.items():
-            other._load(attempt, record, reach)
+        for attempt, record in sorted(self.records.items(), key=lambda item: item[1]["at"]):
+            other._load(attempt, record, reach, is_recent=record["at"] >= since)
         return other
 
-    def _load(self, attempt: str, record: dict[str, Any], reach: int) -> None:
+    def _load(self, attempt: str, record: dict[str, Any], reach: int, *, is_recent: bool) -> None:
         one, at = {**record["one"], "is_counted_on_arrival": True}, record["at"]
         generations, is_probe = [-1, -1], False
         for place, name in enumerate((one["provider"], one["candidate"])):
@@ -255,11 +280,17 @@ class Twin:
             if breaker.changed <= at:
                 is_probe |= breaker.let_pass(attempt, at, reach)
                 generations[place] = breaker.generation
+            if is_recent:
+                window = self.windows[name]
+                window.last = window.bucket(at)
+                window.add(window.last, 1, one["tokens"])
         for name in record["budgets"]:
             self.budgets.setdefault(name, Budget()).held += one["amount"]
         self.slots[one["provider"]][attempt] = at + reach
+        scopes = [(name, at // GRAIN, 0, 0) for name in (one["provider"], one["candidate"])]
         self.records[attempt] = {
-            **record, "one": one, "is_probe": is_probe, "scopes": [], "generations": generations,
+            "at": at, "one": one, "is_probe": is_probe, "budgets": record["budgets"], "scopes": scopes,
+            "span": record["span"], "generations": generations,
         }  # fmt: skip
 
     # judge

@@ -8,6 +8,7 @@ import redis
 
 from goblin import kv
 from routing import budget
+from routing.ask import ARRIVAL_MS
 from routing.script import PREFIX, Scripts, server_of
 from tests.fakes.admission import Twin
 
@@ -49,6 +50,10 @@ def ask(attempt: str, *places: dict[str, Any], budgets: list[list[Any]] | None =
 def end(attempt: str, amount: int = 60, **fields: Any) -> dict[str, Any]:
     made = {"attempt": attempt, "amount": amount, "input": 4, "output": 3, "generation": "1", "budgets": []}
     return made | fields
+
+
+def arrival(attempt: str) -> dict[str, Any]:
+    return {"attempt": attempt, "late": ARRIVAL_MS}
 
 
 def verdict(verdict: str, attempt: str = "", candidate: str = "near/small", **fields: Any) -> dict[str, Any]:
@@ -134,16 +139,18 @@ class Both:
             self.compare()
 
     def lose(self) -> None:
-        """Redis is emptied and loaded with what is kept and who is under way; windows stay empty."""
+        """Redis is emptied and loaded with what is kept and who is under way; windows have no places but theirs."""
         root = f"{self.scripts.prefix}:counters:1:"
         calls = [self._call(attempt, record) for attempt, record in self.twin.records.items()]
         spent = [[name, known.spent, 0, 0] for name, known in self.twin.budgets.items()]
         self.client.delete(*self.client.scan_iter(match=f"{self.scripts.prefix}*"))
         begin(self.client, self.scripts.prefix)
         self.move(0)
-        head = {"generation": "1", "now": self.now, "span": SPAN, "calls": [], "worked": []}
+        recent = sorted((call for call in calls if call["at"] >= self.now - SPAN), key=lambda call: int(call["at"]))
+        made = [[call[name], call["at"], call["tokens"]] for call in recent for name in ("provider", "candidate")]
+        head = {"generation": "1", "now": self.now, "span": SPAN, "calls": made, "worked": []}
         self.scripts.run("load", {**head, "spent": spent, "breakers": list(self.kept.items()), "holds": calls})
-        self.twin = self.twin.after_loss(REACH)
+        self.twin = self.twin.after_loss(REACH, self.now - SPAN)
         assert self.client.zcard(f"{root}holds") == len(calls)
 
     def _call(self, attempt: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,12 @@ class Window:
             self.token_tat = max(self.token_tat, now) + tokens * span / limits["tpm"]
         return bucket
 
+    def has_room(self, rpm: int, tpm: int, tokens: int) -> bool:
+        """For a call whose place has left; one without known limits had none but that."""
+        if not rpm and not tpm:
+            return False
+        return (not rpm or sum(self.requests.values()) < rpm) and (not tpm or sum(self.tokens.values()) + tokens <= tpm)
+
     def learn(self, ask: dict[str, Any], now: int) -> None:
         """What others have sent with the same key, by the vendor's count."""
         span = ask["span"]
