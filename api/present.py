@@ -22,6 +22,8 @@ from ledger.views import AttemptView, RunView, StepView, Tokens
 from routing.replay import replay
 from routing.score import Ranked
 
+_OURS = frozenset({"key", "admitted"})  # of a decision: nobody's business but the fleet's
+
 
 def step_id(idx: int) -> str:
     return f"step{idx + 1}"
@@ -48,7 +50,7 @@ def decisions(run_id: UUID, found: Iterable[Decision]) -> RunDecisions:
 
 def _decision(one: Decision) -> DecisionOut:
     """What was kept, its candidates with the terms that follow from it; with which key is nobody's business."""
-    shown, again = {name: part for name, part in one.decision.items() if name != "key"}, replay(one.decision)
+    shown, again = {name: part for name, part in one.decision.items() if name not in _OURS}, replay(one.decision)
     is_reproduced = None
     if again is not None:
         ranked = {(it.candidate.provider.id, it.candidate.model.id): it for it in again.ranked}

@@ -128,6 +128,9 @@ class Taken:
     provider: str
     model: str
     hold: int  # nano-dollars
+    is_probe: bool = False
+    counters: tuple[str, ...] = ()  # the budgets that hold
+    generation: str = ""  # of the admission
 
 
 def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> Taken | None:
@@ -137,7 +140,20 @@ def take(ledger: Ledger, attempt: uuid.UUID, owner: uuid.UUID, lease: float) -> 
     message of an owner may ask at a time.
     """
     rows = ledger.run("attempts.take", patience=lease, attempt=attempt, owner=owner, lease=lease)
-    return Taken(rows[0].number, rows[0].provider, rows[0].model, rows[0].hold_nanousd) if rows else None
+    return _taken(rows[0]) if rows else None
+
+
+def _taken(row: Any) -> Taken:
+    known = row.admitted or {}  # absent: claimed by an earlier release
+    return Taken(
+        row.number,
+        row.provider,
+        row.model,
+        row.hold_nanousd,
+        is_probe=known.get("is_probe", False),
+        counters=tuple(known.get("counters", ())),
+        generation=known.get("generation", ""),
+    )
 
 
 def call_back(ledger: Ledger) -> None:

@@ -6,13 +6,13 @@ anew. The verbs are in routing/lua; what is asked is in routing.ask, why not in 
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from goblin.kv import outages
 from routing import breaker, budget
-from routing.ask import CANDIDATES, SPAN_MS, Ask, Place, as_values
+from routing.ask import ARRIVAL_MS, CANDIDATES, SPAN_MS, Ask, Place, as_values
 from routing.breaker import Change, Contact, Knobs, Seen
 from routing.budget import State
 from routing.refusal import Refused, Short, shorts
@@ -71,9 +71,10 @@ class Admission:
         admitted_at = datetime.fromtimestamp(at_ms / 1000, UTC)
         return Admitted(ask.attempt, place, generation, admitted_at, bool(is_probe), names, shorts(places, passed))
 
-    def known(self, attempt: uuid.UUID, place: Place, hold: int) -> Admitted:
-        """What another process was admitted for. Redis knows the rest by the attempt's id."""
-        return Admitted(attempt, replace(place, hold=hold), "", datetime.now(UTC), is_probe=False, counters=())
+    def arrive(self, attempt: uuid.UUID) -> bool:
+        """An admitted call is made now: False when it may not be, as its place in the minute has left and there is no
+        other, or nothing is held for it any more. What is admitted counts as of now if that is later than it may be."""
+        return bool(self.scripts.run("arrive", {"attempt": str(attempt), "late": ARRIVAL_MS}) == ["arrived"])
 
     def settle(
         self, attempt: uuid.UUID, used: Used, *, generation: str = "", counters: Sequence[str] = ()

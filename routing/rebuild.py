@@ -28,7 +28,7 @@ from routing.script import Scripts, server_of
 VACANT_MS = 5_000  # after which the place of an admission without an attempt goes to others
 UNOPENED_MS = 120_000  # after which its money does: attempts.OPENING is shorter
 ENDED_MS = 2_000  # after which nobody waits any more for the worker of a call that has ended to say so itself
-LONGEST_MS = 900_000  # that a call found open is believed to last, if nobody says that it ended
+LONGEST_MS = 900_000  # at least, that a call found open is believed to last, if nobody says that it ended
 CHUNK = 1_000  # holds or counters in one message to Redis
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -50,7 +50,8 @@ class Rebuild:
 
     Who was admitted and has not opened an attempt for `vacant_ms` of Postgres in reach loses the slot, and the turn as
     the probe; after `unopened_ms` the hold is given back. A call that ended less than `ended_ms` ago is left to its
-    worker, which has more to say of it than the ledger: to the breakers, and to those who listen.
+    worker, which has more to say of it than the ledger: to the breakers, and to those who listen. No call lasts for
+    longer than `longest_ms`, its time in a queue included.
     """
 
     ledger: Ledger
@@ -59,6 +60,7 @@ class Rebuild:
     vacant_ms: int = VACANT_MS
     unopened_ms: int = UNOPENED_MS
     ended_ms: int = ENDED_MS
+    longest_ms: int = LONGEST_MS
 
     def go(self) -> Mended | None:
         """One pass, or None when another scheduler is at it. Raises Unavailable while a part is away."""
@@ -82,7 +84,7 @@ class Rebuild:
             now_ms = _now_ms(client)
         with holds.renew(self.ledger, generation, now_ms=now_ms, span_ms=SPAN_MS) as truth:
             left = self._counters_but(generation)
-            for value in loads(truth, generation, now_ms):
+            for value in loads(truth, generation, now_ms, self.longest_ms):
                 self.scripts.run("load", value)
             news = self._tell_breakers(truth)
         memory.keep(self.ledger, news)
@@ -160,7 +162,7 @@ class Rebuild:
                 self.scripts.client.unlink(*some)
 
 
-def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]]:
+def loads(truth: Truth, generation: str, now_ms: int, longest_ms: int = LONGEST_MS) -> Iterator[dict[str, Any]]:
     """The truth as values for the verb `load`, each of a bounded size."""
 
     def value(**parts: Any) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def loads(truth: Truth, generation: str, now_ms: int) -> Iterator[dict[str, Any]
         scopes = ((name, one) for one in made for name in (one.provider, f"{one.provider}/{one.model}"))
         yield value(calls=[[name, one.at_ms, one.tokens] for name, one in scopes])
     for held in _chunks(truth.holds):
-        yield value(holds=[_hold(one, now_ms) for one in held])
+        yield value(holds=[_hold(one, now_ms, longest_ms) for one in held])
 
 
 def _spent(truth: Truth, now_ms: int) -> Iterator[tuple[Counter, int]]:
@@ -204,7 +206,7 @@ def _spent(truth: Truth, now_ms: int) -> Iterator[tuple[Counter, int]]:
         yield budget.counter(budget.of_batch(batch, 0), now_ms), amount
 
 
-def _hold(one: Hold, now_ms: int) -> dict[str, Any]:
+def _hold(one: Hold, now_ms: int, longest_ms: int) -> dict[str, Any]:
     above = budget.counters(
         provider=one.provider, run=one.run, key=one.key, batch=one.batch, at_ms=one.at_ms, now_ms=now_ms
     )
@@ -215,7 +217,7 @@ def _hold(one: Hold, now_ms: int) -> dict[str, Any]:
         "candidate": f"{one.provider}/{one.model}",
         "amount": one.amount,
         "tokens": one.tokens,
-        "slot_until": one.at_ms + LONGEST_MS,
+        "slot_until": one.at_ms + longest_ms,
         "budgets": above,
     }
 

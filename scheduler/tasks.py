@@ -30,6 +30,7 @@ from scheduler.watch import Watch
 from workers.app import App
 from workers.order import Desk
 from workers.stream import Feed
+from workers.turnstile import longest_of
 
 _DAY_S = 86_400
 QUEUE = "scheduler"
@@ -85,7 +86,7 @@ def _duties(app: App, settings: Settings) -> Duties:
             Silent(ledger),
             settings.worker.lease,
         ),
-        Rebuild(ledger, scripts, knobs),
+        Rebuild(ledger, scripts, knobs, longest_ms=longest_of(offers.registry.providers.values(), lease)),
         Probe(
             ledger,
             Admission(scripts, knobs, partial(memory.keep, ledger)),

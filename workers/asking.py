@@ -10,14 +10,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from goblin.clock import new_id, now, now_ms
-from goblin.errors import Breaker, LeaseLost, NotFound
+from goblin.errors import Breaker, LeaseLost
 from goblin.money import to_usd
 from ledger import attempts
-from ledger.attempts import Claim, Closed, Ending, Taken
+from ledger.attempts import Claim, Closed, Ending
 from ledger.holds import Outdated
 from ledger.states import AttemptStatus, StepStatus
 from providers.errors import DeadlinePassed
 from routing import failover
+from routing.admission import Admitted
 from routing.candidate import Candidate
 from routing.failover import Bounds, Failure, GiveUp, GoOn
 from routing.refusal import Reason, Refused, Short
@@ -117,12 +118,26 @@ def _claim(runtime: Runtime, work: Work, route: Route, given: Pass) -> Claim:
         hold=admitted.place.hold,
         floor=Spoken(candidate.price, work.asked_tokens).cost,
         decision=_decision(
-            runtime, route, short=_short(given.passed), price=asdict(candidate.price), key=admitted.place.key
+            runtime,
+            route,
+            short=_short(given.passed),
+            price=asdict(candidate.price),
+            key=admitted.place.key,
+            **({} if is_ours else {"admitted": _told(admitted)}),
         ),
         tokens=admitted.place.tokens,
         generation=admitted.generation,
         admitted_at=admitted.admitted_at,
     )
+
+
+def _told(admitted: Admitted) -> dict[str, Any]:
+    """What whoever takes the call must know to conclude it, beside what Redis knows."""
+    return {
+        "is_probe": admitted.is_probe,
+        "counters": list(admitted.counters),
+        "generation": admitted.generation,
+    }
 
 
 def _nobody(runtime: Runtime, work: Work, way: GoOn, route: Route) -> Result:
@@ -162,6 +177,9 @@ def _short(reasons: Iterable[Short]) -> dict[str, str]:
 def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_other: bool) -> Result | None:
     """Make one call and write down its end; None when the step is free for another one."""
     errand, candidate, attempt = work.errand, given.candidate, given.admitted.attempt
+    if not runtime.turnstile.arrive(given):
+        why = f"{candidate.provider.name} had no room any more when the call came to be made"
+        return leave(runtime, work, attempt, candidate.provider.id, candidate.model.id, why)
     is_gate = errand.idx in work.plan.gates
     work.start()
     question = Question(
@@ -204,17 +222,17 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
     return _after(runtime, work, failure, ending, closed)
 
 
-def leave(runtime: Runtime, work: Work, attempt: uuid.UUID, taken: Taken, unknown: NotFound) -> Result | None:
-    """Give a call back that was taken and cannot be made here: nobody was asked, and nothing is owed."""
-    error = Untaken(f"a worker that took the call cannot make it: {unknown.message}", failed_at_ms=now_ms()).as_value()
+def leave(runtime: Runtime, work: Work, attempt: uuid.UUID, provider: str, model: str, why: str) -> Result | None:
+    """Give a call back that cannot be made here or now: nobody was asked, and nothing is owed."""
+    error = Untaken(why, failed_at_ms=now_ms()).as_value()
     ending = Ending(AttemptStatus.FAILED, StepStatus.PENDING, work.begun or None, error)
     closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
     runtime.turnstile.give_back(attempt)
-    runtime.waker.freed([taken.provider])
+    runtime.waker.freed([provider])
     if closed.status.is_final:  # cancelled meanwhile
         told = {"outcome": closed.status, "cost_usd": to_usd(closed.cost), "usage": None, "error": error}
         runtime.feed.emit(work.errand.run, ("step.finished", {"step": work.step.id, **told}))
-    return _after(runtime, work, Failure(taken.provider, taken.model, error), ending, closed)
+    return _after(runtime, work, Failure(provider, model, error), ending, closed)
 
 
 def _after(runtime: Runtime, work: Work, failure: Failure, ending: Ending, closed: Closed) -> Result | None:

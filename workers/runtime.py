@@ -28,7 +28,7 @@ from workers.app import provider_queue
 from workers.cached import Flights
 from workers.lease import Leases
 from workers.stream import Feed
-from workers.turnstile import Turnstile
+from workers.turnstile import Turnstile, longest_of
 from workers.wake import Waker
 
 
@@ -115,6 +115,11 @@ def build(
         leases=Leases(of_leases, client, settings.worker.lease),
         waker=waker,
         flights=Flights(Cache(scripts, settings.cache), waker, settings.worker.lease),
-        rebuild=Rebuild(ledger, scripts, knobs),
+        rebuild=Rebuild(
+            ledger,
+            scripts,
+            knobs,
+            longest_ms=longest_of(offers.registry.providers.values(), settings.worker.lease),
+        ),
         queues=frozenset(queues),
     )

@@ -86,10 +86,11 @@ def _call(runtime: Runtime, work: Work, attempt: uuid.UUID, taken: Taken) -> Res
     try:
         candidate = runtime.candidate(taken.provider, taken.model)
     except NotFound as unknown:
-        return leave(runtime, work, attempt, taken, unknown)
+        why = f"a worker that took the call cannot make it: {unknown.message}"
+        return leave(runtime, work, attempt, taken.provider, taken.model, why)
     way = way_of(runtime, work)
     need = need_of(runtime, work, way if isinstance(way, GoOn) else GoOn({}, 0))
-    given = runtime.turnstile.taken(attempt, candidate, taken.hold, need)
+    given = runtime.turnstile.taken(attempt, candidate, taken, need)
     has_other = has_other_than(runtime.bounds, work.failures, runtime.router.rank(need), candidate)
     return call_one(runtime, work, given, taken.number, has_other=has_other)
 

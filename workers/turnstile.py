@@ -1,25 +1,30 @@
 """Between a ranked route and the fleet's admission: the ask with every budget above it, and where to wait."""
 
+import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
+from goblin import clock
 from goblin.errors import GoblinError, Unavailable
 from goblin.money import from_usd
 from goblin.settings import Settings
-from ledger.attempts import Charge
+from ledger.attempts import Charge, Taken
 from ledger.looks import Look
+from providers.provider import Provider
 from routing import budget
 from routing.admission import Admission, Admitted, Used
-from routing.ask import CANDIDATES, Ask, Place, Rate
+from routing.ask import ARRIVAL_MS, CANDIDATES, Ask, Place, Rate
 from routing.breaker import Told, seen
 from routing.budget import Budget
 from routing.candidate import Candidate, Need
+from routing.rebuild import LONGEST_MS
 from routing.refusal import NEVER, OF_MONEY, REBUILDING_MS, Reason, Refused, Short
 from routing.route import Route
 from routing.script import Verb
+from workers.lease import DISPATCH_LEASE
 
 _log = structlog.get_logger()
 REBUILDING = "rebuilding"
@@ -32,6 +37,12 @@ class Pass:
     candidate: Candidate
     admitted: Admitted
     passed: tuple[Short, ...] = ()  # the candidates before it, which had no room
+    asked_at: float = 0.0  # time.monotonic(); 0: by another worker
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the call would arrive later than its place in the minute is good for."""
+        return 1_000 * (time.monotonic() - self.asked_at) > ARRIVAL_MS
 
 
 class Turnstile:
@@ -46,19 +57,29 @@ class Turnstile:
         above = self._above(run, look)
         candidates = [ranked.candidate for ranked in route.candidates]
         short: list[Short] = []
+        asked_at = time.monotonic()
         for page in _pages(candidates):
             places = tuple(self._place(one, route.need) for one in page)
             answer = self._admission.admit(Ask(attempt, places, above))
             if isinstance(answer, Admitted):
-                return Pass(page[places.index(answer.place)], answer, (*short, *answer.passed))
+                return Pass(page[places.index(answer.place)], answer, (*short, *answer.passed), asked_at)
             if is_rebuilding(answer):
                 return answer  # those of this page may have room, whatever the others lack
             short += answer.reasons
         return Refused(tuple(short))
 
-    def taken(self, attempt: uuid.UUID, candidate: Candidate, hold: int, need: Need) -> Pass:
-        """The pass of a call that another worker had admitted."""
-        return Pass(candidate, self._admission.known(attempt, self._place(candidate, need), hold))
+    def taken(self, attempt: uuid.UUID, candidate: Candidate, taken: Taken, need: Need) -> Pass:
+        """The pass of a call that another worker had admitted. What it holds Redis knows by the attempt's id."""
+        place = replace(self._place(candidate, need), hold=taken.hold)
+        admitted = Admitted(attempt, place, taken.generation, clock.now(), taken.is_probe, taken.counters)
+        return Pass(candidate, admitted)
+
+    def arrive(self, given: Pass) -> bool:
+        """Whether the call may be made now. One that is late counts from now on, where its minute has room."""
+        try:
+            return not given.is_late or self._admission.arrive(given.admitted.attempt)
+        except Unavailable:
+            return False
 
     def conclude(
         self,
@@ -124,7 +145,7 @@ class Turnstile:
             hold=candidate.worst_case(need),
             tokens=candidate.input_tokens(need) + candidate.output_limit(need),
             rate=Rate(provider.rpm, provider.tpm, provider.concurrency, provider.tokens_counted == "arrival"),
-            slot_ms=int((provider.deadlines.connect + provider.deadlines.total + self._settings.worker.lease) * 1000),
+            slot_ms=longest_ms(provider, self._settings.worker.lease),
             budgets=self._of_provider(provider.id),
             key=provider.fingerprint,
         )
@@ -138,6 +159,16 @@ class Turnstile:
             ("day", said.budget_daily),
         ]
         return tuple(budget.of_provider(provider, period, from_usd(usd)) for period, usd in limits if usd is not None)
+
+
+def longest_ms(provider: Provider, lease: float) -> int:
+    """Ms from the admission of a call on after which it has ended: also one that lay in its provider's queue."""
+    return int((DISPATCH_LEASE + provider.deadlines.connect + provider.deadlines.total + lease) * 1000)
+
+
+def longest_of(providers: Iterable[Provider], lease: float) -> int:
+    """Ms after which whatever was admitted has ended, whoever was called; `lease` in seconds."""
+    return max(LONGEST_MS, *(longest_ms(one, lease) for one in providers), 0)
 
 
 def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:

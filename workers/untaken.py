@@ -1,4 +1,4 @@
-"""Calls that were handed over to the workers of a provider, and that none of them took in time, or could make.
+"""Calls that were handed over to the workers of a provider, and that none of them took in time, or could make by then.
 
 It speaks against nobody but the queue, so it is no business of routing: the provider is left out for a pause, in which
 others serve the step or it waits, and tried again as long as the step has time.
@@ -16,7 +16,8 @@ _PAUSE_S, _LONGEST_S = 2.0, 60.0
 
 
 class Untaken(GoblinError):
-    """Nobody takes calls from the provider's queue, those who do are busy, or who took one does not know its model."""
+    """Nobody takes calls from the provider's queue, those who do are busy, or who took one does not know its model, or
+    took it too late for its place in the minute."""
 
     slug: ClassVar[str] = "untaken"
     same_candidate = Retry.YES  # after a pause, which is this module's

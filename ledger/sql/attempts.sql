@@ -39,7 +39,7 @@ update attempts a set owner = %(owner)s, lease_until = now() + make_interval(sec
 from runs r, steps s
 where a.id = %(attempt)s and a.status = 'open' and (a.owner is null and a.lease_until > now() or a.owner = %(owner)s)
   and r.id = a.run_id and s.run_id = a.run_id and s.idx = a.idx and coalesce(r.cancel_requested_at, s.cancel_requested_at) is null
-returning a.number, a.provider, a.model, a.hold_nanousd;
+returning a.number, a.provider, a.model, a.hold_nanousd, a.decision -> 'admitted' as admitted;
 
 -- name: call_back
 -- Redis came back empty: calls that were handed over to another worker's queue are not on their way any more.

@@ -11,6 +11,7 @@ from goblin.clock import now_ms
 from ledger import attempts, runs
 from ledger.attempts import Ending
 from ledger.states import AttemptStatus, StepStatus
+from routing.script import Scripts
 from tests.fakes.offers import provider
 from tests.fakes.runs import assert_books_balance, claim
 from tests.processes import Processes
@@ -64,6 +65,29 @@ def test_calls_that_lie_in_a_queue_are_not_lost_while_its_worker_starts_again(pl
     near.restart()
     assert [place.finished(run).status for run in runs] == ["succeeded"] * 3
     assert [call["name"] for call in place.sim_get("calls")] == ["near"] * 3
+
+
+def test_a_call_that_is_handed_over_says_what_it_was_admitted_for(place: World) -> None:
+    run, own = place.submit(place.plan("chat@near: one")), place.submit(place.plan("chat@far: two"))
+    handed_over(place, 1)
+    told = place.one("select decision -> 'admitted' as told from attempts where run_id = %s", run).told
+    assert {name.partition("@")[0] for name in told["counters"]} == {"all/hour", "all/day"}
+    assert (told["is_probe"], told["generation"]) == (False, place.redis.get("{goblin}:generation"))
+    assert place.finished(own).status == "succeeded"
+    assert place.all("select 1 from attempts where run_id = %s and decision ? 'admitted'", own) == []
+    place.start_worker("near", queues=(NEAR,))
+    assert place.finished(run).status == "succeeded"
+
+
+def test_a_call_whose_hold_is_gone_when_it_is_taken_is_admitted_anew(place: World) -> None:
+    run = place.submit(place.plan("chat@near: one"))
+    handed_over(place, 1)
+    (attempt,) = [str(row.id) for row in place.all("select id from attempts")]
+    Scripts(place.redis).run("release", {"attempt": attempt})
+    place.start_worker("near", queues=(NEAR,))
+    assert place.finished(run).status == "succeeded"
+    assert tries(place, run) == [("near", "failed", "untaken"), ("near", "succeeded", None)]
+    assert len(place.sim_get("calls")) == 1
 
 
 def test_calls_that_nobody_takes_are_made_elsewhere_or_wait_and_say_why(place: World) -> None:

@@ -191,6 +191,14 @@ def test_a_call_that_was_admitted_for_a_queue_is_taken_once(ledger: Ledger) -> N
     assert [one for one in taken if one is not None] == [attempts.Taken(1, "sim", "small", 900)]
 
 
+def test_who_takes_a_call_knows_what_it_was_admitted_for(ledger: Ledger) -> None:
+    told = {"is_probe": True, "counters": ["all/hour@1767225600"], "generation": "ab"}
+    made = claim(accept(ledger), owner=None, decision={"admitted": told})
+    attempts.open_attempt(ledger, made)
+    expected = attempts.Taken(1, "sim", "small", 900, True, ("all/hour@1767225600",), "ab")
+    assert attempts.take(ledger, made.attempt, uuid.uuid4(), 60) == expected
+
+
 def test_a_call_that_lay_in_its_queue_too_long_is_not_taken(ledger: Ledger) -> None:
     made = claim(accept(ledger), owner=None, lease=-1)
     attempts.open_attempt(ledger, made)

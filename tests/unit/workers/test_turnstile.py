@@ -1,8 +1,9 @@
 """Where a refused step waits, and what a route asks of the fleet's admission."""
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,21 @@ import pytest
 from goblin import kv
 from goblin.clock import new_id
 from goblin.settings import Settings, load
-from ledger.attempts import Charge
+from ledger.attempts import Charge, Taken
 from ledger.looks import Look
 from providers.errors import BadCredentials
+from providers.provider import Deadlines
 from routing.admission import Admission
-from routing.ask import CANDIDATES, Place, Rate
+from routing.ask import ARRIVAL_MS, CANDIDATES, Place, Rate
 from routing.candidate import Candidate, Need
+from routing.rebuild import LONGEST_MS
 from routing.refusal import OF_MONEY, REBUILDING_MS, Reason, Refused, Short
 from routing.route import Route
 from routing.score import Measure, Ranked
 from routing.script import PREFIX, Scripts
 from tests.fakes.asks import begin
 from tests.fakes.offers import candidate, need
-from workers.turnstile import REBUILDING, Pass, Turnstile, budget_room, rooms
+from workers.turnstile import REBUILDING, Pass, Turnstile, budget_room, longest_ms, longest_of, rooms
 
 TOML = """
 [routing]
@@ -250,8 +253,35 @@ def test_a_call_that_another_worker_had_admitted_is_concluded_here(
     made, asked, attempt = candidate("sim/small"), need(input_tokens=500, output_tokens=500), new_id()
     assert isinstance(ask(turnstile, route(made, asked=asked), attempt=attempt), Pass)
     other = Turnstile(admission, settings)
-    other.conclude(other.taken(attempt, made, 1_000_000, asked), Charge(400, is_measured=True, price={}), None)
+    taken = other.taken(attempt, made, Taken(1, "sim", "small", 1_000_000), asked)
+    other.conclude(taken, Charge(400, is_measured=True, price={}), None)
     assert {(one.spent, one.held) for one in admission.budgets()} == {(400, 0)}
+
+
+def test_a_call_that_another_worker_had_admitted_is_known_as_it_was_admitted(turnstile: Turnstile) -> None:
+    """Else nobody is called at its end who waits for its money, and one that tries somebody out counts for the step."""
+    told = Taken(1, "sim", "small", 700, is_probe=True, counters=("all/hour@1767225600", "key:1"), generation="1")
+    admitted = turnstile.taken(new_id(), candidate("sim/small"), told, need()).admitted
+    assert (admitted.is_probe, admitted.counters, admitted.generation) == (True, told.counters, "1")
+    assert admitted.place.hold == 700
+
+
+def test_only_a_call_that_is_late_asks_whether_it_still_has_its_place(turnstile: Turnstile) -> None:
+    given = ask(turnstile, route(candidate("sim/small")))
+    assert isinstance(given, Pass)
+    late = replace(given, asked_at=given.asked_at - ARRIVAL_MS / 1_000)
+    assert [turnstile.arrive(one) for one in (given, late)] == [True, True]
+    turnstile.give_back(given.admitted.attempt)
+    assert [turnstile.arrive(one) for one in (replace(given, asked_at=time.monotonic()), late)] == [True, False]
+
+
+def test_a_call_may_last_as_long_as_its_provider_and_its_queue_let_it(turnstile: Turnstile) -> None:
+    made = candidate("sim/small", deadlines=Deadlines(connect=7, first_token=60, stall=60, total=2_000))
+    given = ask(turnstile, route(made))
+    assert isinstance(given, Pass)
+    assert given.admitted.place.slot_ms == longest_ms(made.provider, 12) == (60 + 7 + 2_000 + 12) * 1_000
+    assert longest_of([made.provider, candidate("sim/small").provider], 12) == given.admitted.place.slot_ms
+    assert longest_of([], 12) == LONGEST_MS
 
 
 def test_how_a_call_ended_is_told_to_the_breakers(turnstile: Turnstile) -> None:
@@ -288,7 +318,8 @@ def test_a_fleet_without_counters_refuses_without_reasons(turnstile: Turnstile, 
 
 def test_without_redis_what_was_called_is_left_to_the_scheduler(settings: Settings) -> None:
     turnstile = Turnstile(Admission(Scripts(kv.connect("redis://127.0.0.1:1/0"))), settings)
-    given = turnstile.taken(new_id(), candidate("sim/small"), 1_000, need())
+    given = turnstile.taken(new_id(), candidate("sim/small"), Taken(1, "sim", "small", 1_000), need())
+    assert not turnstile.arrive(given), "nobody knows whether its minute has room"
     assert turnstile.conclude(given, None, None) == ()
     turnstile.give_back(given.admitted.attempt)
 
