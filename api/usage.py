@@ -1,6 +1,6 @@
 """What was used and what it cost, from the ledger's entries; and how much of each budget is left."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -92,11 +92,11 @@ def budgets_above(house: House, caller: Caller) -> list[BudgetOut]:
     return [_budget(one, counted.get(one.name)) for one in above]
 
 
-def _counted(house: House, above: Iterable[Budget]) -> list[State]:
+def _counted(house: House, above: Sequence[Budget]) -> list[State]:
     """As admission counts. Raises Unavailable while Redis is away or its counters are being rebuilt."""
     if house.admission.generation() is None:
         raise Unavailable("the counters of the budgets are being rebuilt", retry_after=2)
-    return house.admission.budgets([one.name for one in above if one.idle_ms])
+    return house.admission.budgets(above)
 
 
 def _above(house: House, caller: Caller) -> list[Budget]:

@@ -14,7 +14,7 @@ from goblin.kv import outages
 from routing import breaker, budget
 from routing.ask import ARRIVAL_MS, CANDIDATES, SPAN_MS, Ask, Place, as_values
 from routing.breaker import Change, Contact, Knobs, Seen
-from routing.budget import State
+from routing.budget import Budget, State
 from routing.refusal import Refused, Short, shorts
 from routing.script import Scripts, Verb
 
@@ -142,18 +142,17 @@ class Admission:
             value: str | None = self.scripts.client.get(f"{self.scripts.prefix}:generation")  # type: ignore[assignment]
             return value
 
-    def budgets(self, more: Sequence[str] = ()) -> list[State]:
-        """Every budget in its present window, and `more` by their names: those that Redis may forget, of runs and
-        batches, are too many. Empty while the counters are being rebuilt."""
+    def budgets(self, wanted: Sequence[Budget]) -> list[State]:
+        """These budgets in their present windows, as far as anything was counted of them. Empty while the counters are
+        being rebuilt."""
         generation = self.generation()
-        if generation is None:
+        if generation is None or not wanted:
             return []
-        root, client = self.scripts.root(generation), self.scripts.client
+        client = self.scripts.client
         with outages():
-            now = client.time()[0] * 1000
-            known: list[str] = client.zrangebyscore(f"{root}budgets", f"({now}", "+inf")  # type: ignore[assignment]
-            names = [*known, *more]
-            texts: list[str | None] = client.hmget(f"{root}money", names) if names else []  # type: ignore[assignment]
+            now_ms = client.time()[0] * 1000
+            names = budget.names_at(wanted, now_ms)
+            texts: list[str | None] = client.hmget(f"{self.scripts.root(generation)}money", names)  # type: ignore[assignment]
         return [budget.read(name, text) for name, text in zip(names, texts, strict=True) if text]
 
 

@@ -17,7 +17,7 @@ from ledger.session import Ledger
 from ledger.states import AttemptStatus, StepStatus
 from routing.admission import Admission, Admitted, Used
 from routing.ask import Ask, Place, Rate, as_values
-from routing.budget import Budget, read
+from routing.budget import Budget, State, read
 from routing.refusal import Reason, Refused
 from routing.script import Scripts
 from tests.fakes.asks import CLOCK
@@ -52,6 +52,13 @@ def standing(redis_url: str) -> Admission:
 
 def place(hold: int = 100, *, budgets: tuple[Budget, ...] = (), rate: Rate = Rate(), key: str = "") -> Place:  # noqa: B008
     return Place("sim", "sim/small", hold, 10, rate, slot_ms=60_000, budgets=budgets, key=key)
+
+
+def counters(gate: Admission) -> list[State]:
+    """Every budget in its present window, but for those that Redis may forget; empty while there are no counters."""
+    root, client = gate.scripts.root(gate.generation() or ""), gate.scripts.client
+    names = client.zrangebyscore(f"{root}budgets", f"({client.time()[0] * 1000}", "+inf")
+    return [read(name, client.hget(f"{root}money", name) or "") for name in names]
 
 
 def admitted_of(redis_url: str, asks: int, above: tuple[Budget, ...], own: tuple[Budget, ...]) -> int:

@@ -28,7 +28,7 @@ from routing.budget import Budget
 from routing.rebuild import Rebuild
 from routing.refusal import Refused
 from routing.script import Scripts
-from tests.fakes.askers import call_all, claim_of, place, together
+from tests.fakes.askers import call_all, claim_of, counters, place, together
 from tests.fakes.asks import NOON
 from tests.fakes.racing import begin, until, until_waiting
 from tests.fakes.runs import accept, one, request
@@ -74,7 +74,7 @@ def settle(ledger: Ledger, admitted: Admitted, cost: int, key: uuid.UUID | None 
 
 def counted(gate: Admission, run: uuid.UUID) -> dict[str, tuple[int, int]]:
     """Spent and held of every budget, the run's too."""
-    found = {state.name: (state.spent, state.held) for state in gate.budgets()}
+    found = {state.name: (state.spent, state.held) for state in counters(gate)}
     text = gate.scripts.client.hget(f"{gate.scripts.root(gate.generation() or '')}money", f"run:{run}")
     state = budget.read(f"run:{run}", text or "0 0 -1 -1")
     return {**found, "run": (state.spent, state.held)}
@@ -412,4 +412,4 @@ def test_many_processes_spend_a_budget_to_its_end_through_a_loss_of_redis(
     paid = one(ledger, "select count(*), sum(amount_nanousd) from entries")
     assert sum(calling.result()) == paid.count
     assert paid.sum == 30_000
-    assert [(state.spent, state.held) for state in gate.budgets() if state.name == limit.name] == [(30_000, 0)]
+    assert [(state.spent, state.held) for state in counters(gate) if state.name == limit.name] == [(30_000, 0)]

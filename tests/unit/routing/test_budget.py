@@ -30,7 +30,7 @@ def test_the_budget_of_a_batch_is_known_for_its_whole_window_and_then_forgotten(
         gate.settle(admitted.attempt, Used(60))
 
     def spent() -> list[int]:
-        return [state.spent for state in gate.budgets([first.name])]
+        return [state.spent for state in gate.budgets([first])]
 
     spend(first, NOON)
     spend(others[0], NOON + WINDOW_MS)
@@ -57,10 +57,27 @@ def test_a_run_s_budget_that_was_forgotten_begins_with_what_the_ledger_knows(
     gate.settle(first.attempt, Used(100))
     later = NOON + budget.RUN_IDLE_MS + 1
     ask(later, budget.of_run(new_id(), LARGE, 0))  # whoever adds a counter forgets some
-    assert gate.budgets([f"run:{run}"]) == []
+    assert gate.budgets([budget.of_run(run, 0)]) == []
     refused = ask(later, budget.of_run(run, 150, 100))
     assert isinstance(refused, Refused)
     assert refused.reasons[0].purse == Purse(150, 100, 0)
     assert isinstance(ask(later, budget.of_run(run, 200, 100)), Admitted)
-    assert [(one.spent, one.held) for one in gate.budgets([f"run:{run}"])] == [(100, 100)]
+    assert [(one.spent, one.held) for one in gate.budgets([budget.of_run(run, 0)])] == [(100, 100)]
     assert isinstance(ask(later, budget.of_run(run, 250, 0)), Refused), "what is counted counts"
+
+
+def test_whoever_looks_at_a_budget_reads_no_other(client: redis.Redis, redis_url: str) -> None:
+    """There may be as many as keys."""
+    begin(client)
+    gate = standing(redis_url)
+    client.set(f"{gate.scripts.prefix}:clock", client.time()[0] * 1000)
+    own = (budget.of_key(new_id(), LARGE), budget.everything("hour", LARGE), budget.of_run(new_id(), LARGE))
+    for above in (own, (budget.of_key(new_id(), LARGE), budget.everything("day", LARGE))):
+        admitted = gate.admit(Ask(new_id(), (place(),), above))
+        assert isinstance(admitted, Admitted)
+        gate.settle(admitted.attempt, Used(60))
+    unused = budget.of_provider("sim", "day", LARGE)
+    assert [one.name for one in gate.budgets([*own, unused])] == [one.name for one in own]
+    assert gate.budgets([]) == []
+    client.delete(f"{gate.scripts.prefix}:generation")
+    assert gate.budgets(own) == []

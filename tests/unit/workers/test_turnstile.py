@@ -24,6 +24,7 @@ from routing.refusal import OF_MONEY, REBUILDING_MS, Reason, Refused, Short
 from routing.route import Route
 from routing.score import Measure, Ranked
 from routing.script import PREFIX, Scripts
+from tests.fakes.askers import counters
 from tests.fakes.asks import begin
 from tests.fakes.offers import candidate, need
 from workers.turnstile import REBUILDING, Pass, Turnstile, budget_room, longest_ms, longest_of, rooms
@@ -189,7 +190,7 @@ def test_the_worst_case_is_held_against_every_budget_above_the_call(turnstile: T
         f"key:{KEY}",
         "provider:sim/hour",
     }
-    assert {one.name: (one.limit, one.held) for one in admission.budgets()} == {
+    assert {one.name: (one.limit, one.held) for one in counters(admission)} == {
         "all/hour": (10_000_000, 1_000_000),
         "all/day": (50_000_000_000, 1_000_000),
         "provider:sim/hour": (2_000_000, 1_000_000),
@@ -237,14 +238,14 @@ def test_a_concluded_call_has_spent_what_it_cost_and_holds_nothing(turnstile: Tu
     charge = Charge(1_700_000, is_measured=True, price={}, input=500, output=200)
     assert [name.partition("@")[0] for name in turnstile.conclude(given, charge, None)] == ["provider:sim/hour"]
     assert turnstile.conclude(given, charge, None) == ()
-    assert {(one.spent, one.held) for one in admission.budgets()} == {(1_700_000, 0)}
+    assert {(one.spent, one.held) for one in counters(admission)} == {(1_700_000, 0)}
 
 
 def test_a_call_that_is_not_made_leaves_nothing(turnstile: Turnstile, admission: Admission) -> None:
     attempt = new_id()
     assert isinstance(ask(turnstile, route(candidate("sim/small")), attempt=attempt), Pass)
     turnstile.give_back(attempt)
-    assert {(one.spent, one.held) for one in admission.budgets()} == {(0, 0)}
+    assert {(one.spent, one.held) for one in counters(admission)} == {(0, 0)}
 
 
 def test_a_call_that_another_worker_had_admitted_is_concluded_here(
@@ -255,7 +256,7 @@ def test_a_call_that_another_worker_had_admitted_is_concluded_here(
     other = Turnstile(admission, settings)
     taken = other.taken(attempt, made, Taken(1, "sim", "small", 1_000_000), asked)
     other.conclude(taken, Charge(400, is_measured=True, price={}), None)
-    assert {(one.spent, one.held) for one in admission.budgets()} == {(400, 0)}
+    assert {(one.spent, one.held) for one in counters(admission)} == {(400, 0)}
 
 
 def test_a_call_that_another_worker_had_admitted_is_known_as_it_was_admitted(turnstile: Turnstile) -> None:
