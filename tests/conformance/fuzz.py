@@ -30,6 +30,7 @@ Outcome: TypeAlias = tuple[list[Event], str]
 
 HELD = 24 * 2**20  # bytes that one decoder may hold, whatever comes
 ENDLESS = 32 * 2**20  # bytes of an answer that never ends
+ENDLESS_EVERY = 500  # cases
 BODIES = {dialect: [one.body for one in TRANSCRIPTS if one.dialect == dialect] for dialect in SPOKEN}
 SEEDS = [
     b"", b"\n", b"\r\n\r\n", b"data:", b"data: \n\n", b"data: [DONE]\n\n", b"event: error\n", b": ping\n\n", b"\x00",
@@ -41,7 +42,25 @@ SEEDS = [
 _CALL = b'data: {"choices":[{"delta":{"tool_calls":[{%s"function":{"name":"f","arguments":"%s"}}]}}]}\n\n'
 _TOOL_USE = b'"content_block":{"type":"tool_use","id":"t","name":"n","input":{}}}\n\n'
 _COHERE_CALL = b'"delta":{"message":{"tool_calls":{"function":{"arguments":"aaaaaaaa"}}}}}\n\n'
-ENDLESS_PIECES = [  # %d counts up
+_BEGUN = b'{"id": "p1", "status": "starting", "urls": {"stream": "https://vendor.example/v1/s"}}'
+_LONG = b"n" * 65536
+
+
+def _begin_call(number: int) -> bytes:
+    """A frame has sums over its bytes: it cannot be counted up in place."""
+    use = {"toolUseId": f"{number}", "name": "n" * 65536}
+    return framed(("contentBlockStart", {"contentBlockIndex": number, "start": {"toolUse": use}}))
+
+
+def _count_on(number: int) -> bytes:
+    """A usage of names that no usage before it has had."""
+    usage = {f"k{number}_{n}": n for n in range(500)}
+    return b"data: " + json.dumps({"type": "message_delta", "usage": usage, "choices": []}).encode() + b"\n\n"
+
+
+ENDLESS_PIECES: list[bytes | Callable[[int], bytes]] = [  # %d counts up
+    _begin_call,
+    _count_on,
     b"x" * 65536,
     b"data: " + b"x" * 65536 + b"\n",
     b"\n" * 65536,
@@ -60,7 +79,19 @@ ENDLESS_PIECES = [  # %d counts up
     * 900,
     b'data: {"choices":[{"delta":{"reasoning_content":"' + b"a" * 900 + b'"}}]}\n\n',
     b'data: {"choices":[{"delta":{"thinking_blocks":[{"thinking":"a","signature":"a"}]}}]}\n\n' * 900,
+    b"event: output\ndata: ab\n\n" * 4000,
+    b"event: output\ndata: " + b"<think" * 9000 + b"\n\n",
+    b"event: logs\ndata: " + _LONG + b"\n\n",
+    b'data: {"choices":[{"delta":{"tool_calls":[{"index":%d,"id":"' + _LONG + b'","function":{"name":"f"}}]}}]}\n\n',
+    b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"%d","function":{"name":"' + _LONG + b'"}}]}}]}\n\n',
+    b'data: {"type":"content_block_start","index":%d,"content_block":{"type":"tool_use","name":"n","id":"'
+    + _LONG
+    + b'"}}\n\n',
+    b'data: {"type":"tool-call-start","index":%d,"delta":{"message":{"tool_calls":{"id":"' + _LONG + b'"}}}}\n\n',
 ]
+
+
+ENDLESS_PAIRS = [(dialect, piece) for piece in ENDLESS_PIECES for dialect in SPOKEN]
 
 
 def spoilt(dice: random.Random, bodies: Sequence[bytes]) -> bytes:
@@ -271,16 +302,19 @@ HEADERS = (
 )
 
 
-def endless(dice: random.Random) -> tuple[str, int]:
-    """Bytes without end into one decoder: who, and the most that it held."""
-    dialect, piece = dice.choice(list(SPOKEN)), dice.choice(ENDLESS_PIECES)
+def endless(turn: int) -> tuple[str, int]:
+    """Bytes without end into one decoder, all pairs of them in turn: who, and what it held."""
+    dialect, piece = ENDLESS_PAIRS[turn % len(ENDLESS_PAIRS)]
     decoder = SPOKEN[dialect].decoder(provider("https://vendor.example/v1", dialect=dialect))
+    if dialect == "replicate":  # the stream is the second of its parts; the first is one body, bounded as a whole
+        decoder.feed(_BEGUN, [])
+        decoder.end([])
+        decoder.follow()
     tracemalloc.start()
     sent = number = 0
     try:
         while sent < ENDLESS and not decoder.done:
-            part = piece.replace(b"%d", str(number).encode())
-            part *= max(1, 16384 // len(part))
+            part = _counted_up(piece, number)
             decoder.feed(part, [])
             sent += len(part)
             number += 1
@@ -292,8 +326,15 @@ def endless(dice: random.Random) -> tuple[str, int]:
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
     if held > HELD:
-        raise AssertionError(f"{dialect} holds {held} bytes of {sent} that came as {piece[:80]!r}")
+        raise AssertionError(f"{dialect} holds {held} bytes of {sent} that came as {part[:80]!r}")
     return dialect, held
+
+
+def _counted_up(piece: bytes | Callable[[int], bytes], number: int) -> bytes:
+    if not isinstance(piece, bytes):
+        return piece(number)
+    part = piece.replace(b"%d", str(number).encode())
+    return part * max(1, 16384 // len(part))
 
 
 def main() -> int:
@@ -316,8 +357,8 @@ def _run(seed: int, until: float) -> int:
         number += 1
         try:
             seen[play(number)] += 1
-            if number % 50_000 == 0:
-                most = max(most, endless(random.Random(number))[1])
+            if number % ENDLESS_EVERY == 0:
+                most = max(most, endless(number // ENDLESS_EVERY)[1])
         except Exception as error:  # noqa: BLE001 - finding these is the purpose
             kind = f"{type(error).__name__}: {str(error)[:160]}"
             wrong[type(error).__name__] += 1
