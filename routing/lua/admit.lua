@@ -10,7 +10,7 @@
 --         each candidate before it: reason, ms to wait (-1: not known, or for ever), what is short: the provider, the
 --         candidate, a budget's counter followed by its limit, spent and held, or a provider followed by its lock}
 --      or {"refused", then the same for every candidate}
--- Asked again for an attempt that holds already, it answers as before, without reasons: an answer may be lost on its way.
+-- Asked again for an attempt that holds already, it answers as before: an answer may be lost on its way.
 local root, generation = generation_root()
 if not root then return {"rebuilding"} end
 local ask = cjson.decode(ARGV[1])
@@ -21,7 +21,7 @@ if held and string.sub(held, 1, 1) == "{" then -- not settled
   local record = cjson.decode(held)
   for place = 2, #ARGV do
     if cjson.decode(ARGV[place]).candidate == record.candidate then
-      return {"admitted", place - 2, record.at, generation, record.is_probe and 1 or 0}
+      return {"admitted", place - 2, record.at, generation, record.is_probe and 1 or 0, unpack(record.passed or {})}
     end
   end
 end
@@ -149,7 +149,7 @@ local function hold_money(one)
   return names
 end
 
-local function take(one)
+local function take(one, passed)
   local is_probe = false
   for _, breaker in ipairs(one.breakers) do
     if pass_breaker(breaker, now, ask.attempt, one.slot_ms) then is_probe = true end
@@ -164,7 +164,7 @@ local function take(one)
     at = now, provider = one.provider, candidate = one.candidate, amount = whole(one.amount), tokens = one.tokens,
     is_counted_on_arrival = one.is_counted_on_arrival, has_slot = one.concurrency > 0, is_probe = is_probe,
     budgets = hold_money(one), windows = scopes, span = ask.span,
-    generations = {one.breakers[1].generation, one.breakers[2].generation},
+    generations = {one.breakers[1].generation, one.breakers[2].generation}, passed = #passed > 0 and passed or nil,
   }
   redis.call("SET", root .. "hold:" .. ask.attempt, cjson.encode(record))
   redis.call("ZADD", root .. "holds", now, ask.attempt)
@@ -176,7 +176,7 @@ for place = 2, #ARGV do
   local one = cjson.decode(ARGV[place]) -- one by one: most often the first has room
   local reason, wait, short = refusal_of(one)
   if not reason then
-    local is_probe = take(one)
+    local is_probe = take(one, short_of)
     return {"admitted", place - 2, now, generation, is_probe and 1 or 0, unpack(short_of)}
   end
   short_of[#short_of + 1] = reason

@@ -244,6 +244,19 @@ CASES: dict[str, list[Do]] = {
             budgets=[["run:1", 450, 0, DAY]],
         ),
     ],
+    "asked again, it says as before why others had no room": [
+        admit(admitted(), "a", place("dear/large", 300), budgets=[["run:1", 450, 0, DAY]]),
+        *[
+            admit(
+                admitted(1, "held", -1, "run:1 450 0 300"),
+                "b",
+                place("dear/large", 300),
+                place("near/small"),
+                budgets=[["run:1", 450, 0, DAY]],
+            )
+        ]
+        * 2,
+    ],
     "settling twice counts once": [
         admit(admitted(), "a", budgets=RUN),
         Do("settle", end("a", 100), ["settled"]),

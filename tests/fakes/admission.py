@@ -44,12 +44,15 @@ class Twin:
         if (record := self.records.get(attempt)) is not None:
             for index, one in enumerate(ask["candidates"]):
                 if one["candidate"] == record["one"]["candidate"]:
-                    return ["admitted", index, record["at"], self.generation, int(record["is_probe"])]
+                    passed = record.get("passed", [])
+                    return ["admitted", index, record["at"], self.generation, int(record["is_probe"]), *passed]
         short_of: Answer = []
         for index, one in enumerate(ask["candidates"]):
             short = self._short(ask, one, now)
             if short is None:
-                return ["admitted", index, now, self.generation, int(self._take(ask, one, now)), *short_of]
+                is_probe = self._take(ask, one, now)
+                self.records[attempt]["passed"] = short_of
+                return ["admitted", index, now, self.generation, int(is_probe), *short_of]
             short_of += short
         return ["refused", *short_of]
 
