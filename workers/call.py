@@ -83,6 +83,7 @@ class Call:
         self._spoken = Spoken(candidate.price, candidate.counting(self._asked))
         self._control = Control()
         self._limits = self._patience()
+        self._began = time.monotonic()
         self._ttft: float | None = None
         self._duration = 0.0
         self.error: GoblinError | None = None  # how it ended, once it has
@@ -90,10 +91,8 @@ class Call:
 
     def make(self) -> Ending:
         """Ask, stream, and say how it ended. Every end is data; only a worker that stops raises LeaseLost."""
-        self._announce()
-        began = time.monotonic()
         try:
-            self._stream(began)
+            self._stream()
             error = self._complaint()
         except GoblinError as fault:
             if self._runtime.leases.is_stopped and isinstance(fault, LeaseLost):
@@ -103,7 +102,7 @@ class Call:
             # a fault of our own must not leave a lease behind that brings the same fault again and again
             _log.exception("attempt.crashed", run=str(self._question.run), step=self._question.step.id)
             error = GoblinError("an internal error; the worker's log has it")
-        self._duration = time.monotonic() - began
+        self._duration = time.monotonic() - self._began
         self.error = error
         self.lessons = (self._lesson(error),)
         return self._ending(error)
@@ -142,7 +141,7 @@ class Call:
         )
         self._feed.flush()
 
-    def _stream(self, began: float) -> None:
+    def _stream(self) -> None:
         chat = Chat(
             model=self._candidate.model.id,
             messages=self._messages(),
@@ -156,8 +155,10 @@ class Call:
         if self._question.ends_at is not None:
             self._control.end_at(self._question.ends_at, DeadlinePassed("the step's time was over before its answer"))
         with self._runtime.leases.hold(self._attempt, self._control, self._spoken.cost) as held:
+            self._announce()
+            self._began = time.monotonic()
             for event in self._runtime.caller.stream(provider, chat, self._control):
-                self._hear(event, began)
+                self._hear(event)
                 held.spent = self._spoken.cost
                 if held.spent > self._held and not self._may_cost(held.spent):
                     self._spoken.cut(self._held)
@@ -195,20 +196,20 @@ class Call:
             reasons=self._reasons(),
         )
 
-    def _hear(self, event: Event, began: float) -> None:
+    def _hear(self, event: Event) -> None:
         spoken = self._spoken
         match event:
             case Text(text):
-                self._first_token(began)
+                self._first_token()
                 before, tokens = spoken.cost, spoken.hear(text)
                 text, self._unsent = go_on(text, self._unsent)
                 if text:
                     self._say(text, tokens, before)
             case Thought(text):
-                self._first_token(began)
+                self._first_token()
                 spoken.overhear(text)
             case ToolCall():
-                self._first_token(began)
+                self._first_token()
                 spoken.call(event)
                 self._bound()
             case Reasoned():
@@ -251,9 +252,9 @@ class Call:
     def _is_too_long(self) -> bool:
         return len(self._begun) + self._spoken.size > self._runtime.settings.limits.output_bytes
 
-    def _first_token(self, began: float) -> None:
+    def _first_token(self) -> None:
         if self._ttft is None:
-            self._ttft = time.monotonic() - began
+            self._ttft = time.monotonic() - self._began
 
     def _complaint(self) -> GoblinError | None:
         """What is wrong with an answer that came whole."""

@@ -64,20 +64,23 @@ class Retrieval:
 
     def make(self) -> Ending:
         """Every end is data; only a worker that stops raises LeaseLost."""
-        provider, model = self._candidate.provider.id, self._candidate.model.id
-        started = {"goblin": self._question.step.goblin, "provider": provider, "model": model}
-        self._feed.say("step.started", **started, attempt=self._number)
-        self._feed.flush()
         embedding = self._embedding
         if self._question.ends_at is not None:
             embedding.end_at(self._question.ends_at)
         with self._runtime.leases.hold(self._attempt, embedding.control, embedding.bill.amount):
+            self._announce()
             ending = embedding.make()
         if self._runtime.leases.is_stopped and isinstance(embedding.error, LeaseLost):
             raise embedding.error
         if ending.output:
             self._feed.delta(ending.output, estimate(ending.output), embedding.bill.amount)
         return ending
+
+    def _announce(self) -> None:
+        provider, model = self._candidate.provider.id, self._candidate.model.id
+        started = {"goblin": self._question.step.goblin, "provider": provider, "model": model}
+        self._feed.say("step.started", **started, attempt=self._number)
+        self._feed.flush()
 
     def report(self, ending: Ending, closed: Closed, alerts: Iterable[str] = ()) -> None:
         bill = self._embedding.bill

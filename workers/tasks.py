@@ -4,7 +4,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
@@ -22,6 +22,7 @@ from workers.errand import Busy, Done, Errand, HandOver, PassOn, Result, Stale, 
 from workers.runtime import Runtime, build
 from workers.wake import ROOM
 
+Perform: TypeAlias = Callable[[Runtime], Result]
 _STATUSES = {status.value for status in StepStatus}
 _NAMES = {StepStatus.FAILED: "task-failed", StepStatus.SKIPPED: "task-skipped", StepStatus.CANCELLED: "task-revoked"}
 
@@ -111,15 +112,20 @@ def sound(self: Task, sent_at: str, of: str | None = None) -> None:
     marks.drained(process.runtime(self.app).ledger, sent_at, of)
 
 
-def _answer(task: Task, errand: Errand, perform: Any) -> str:
+def _answer(task: Task, errand: Errand, perform: Perform) -> str:
     """Turn the result of a step message into a return value, a wait, a hand-over or a silent end."""
+    try:
+        return _follow(task, errand, perform)
+    except (LeaseLost, Unavailable) as gone:
+        _show(task, "task-stale")  # recovery sends another one if there is still something to do
+        raise Ignore from gone
+
+
+def _follow(task: Task, errand: Errand, perform: Perform) -> str:
     runtime = process.runtime(task.app)
     while True:
         try:
-            result: Result = perform(runtime)
-        except (LeaseLost, Unavailable) as gone:
-            _show(task, "task-stale")  # recovery sends another one if there is still something to do
-            raise Ignore from gone
+            result = perform(runtime)
         finally:
             runtime.waker.freed(errand.turn.end())  # who was called and took no place has left it to others
         match result:
@@ -133,8 +139,7 @@ def _answer(task: Task, errand: Errand, perform: Any) -> str:
             case HandOver():
                 raise task.replace(_call_signature(task, errand, result))
             case PassOn():
-                with suppress(Unavailable):  # the sounding tells that it was lost
-                    process.send(task.app)(_again(task))
+                process.send(task.app)(_again(task))
                 _show(task, "task-stale")
                 raise Ignore
             case Wait():
@@ -185,8 +190,10 @@ def _call_signature(task: Task, errand: Errand, over: HandOver) -> Any:
 
 
 def _send(app: Celery, signatures: tuple[Mapping[str, Any], ...]) -> None:
-    for waiting in signatures:
-        app.signature(dict(waiting)).apply_async()
+    """The messages that had waited for a step, whose own goes on also where the broker takes none of them."""
+    with suppress(Unavailable):
+        for waiting in signatures:
+            process.send(app)(waiting)
 
 
 @celeryd_after_setup.connect
