@@ -68,8 +68,8 @@ local function budgets_above(one)
 end
 
 -- "too_dear": more than the whole budget; "budget": what is spent leaves no room; "held": room may come back when other
--- calls settle for less. The gravest counts, and of budgets that are spent one that never begins anew: no window that ends
--- helps a call that it stands above.
+-- calls settle for less. The gravest counts, and of budgets that are spent the one that begins anew last, or never: no
+-- window that ends before helps a call that it stands above.
 local GRAVITY = {held = 1, budget = 2, too_dear = 4}
 local function money_refusal(one)
   local reason, short, gravity = nil, nil, 0
@@ -86,7 +86,8 @@ local function money_refusal(one)
       worse = "held"
     end
     local weight = worse and GRAVITY[worse] + (worse == "budget" and budget.ends == 0 and 1 or 0) or 0
-    if weight > gravity then reason, short, gravity = worse, budget, weight end
+    local is_later = worse == "budget" and weight == gravity and budget.ends > short.ends
+    if weight > gravity or is_later then reason, short, gravity = worse, budget, weight end
   end
   if not reason then return nil end
   -- what is held may come back at any moment, also from a call whose worker is gone

@@ -7,6 +7,7 @@ from tests.fakes.asks import NOON, Both, Do, admit, admitted, arrival, ask, end,
 
 HOUR, DAY = 3_600_000, 86_400_000
 AT = NOON // 1000
+MIDNIGHT = (NOON - DAY // 2) // 1000
 RUN = [["run:1", 250, 0, DAY]]
 BOTH = [["run:1", 1000, 0, DAY], ["all/hour", 250, HOUR, 0]]
 ONE_SLOT = {"concurrency": 1}
@@ -52,6 +53,20 @@ CASES: dict[str, list[Do]] = {
             ["refused", "budget", -1, "key:1 150 100 0"],
             "c",
             budgets=[["all/hour", 250, HOUR, 0], ["key:1", 150, 0, 0]],
+        ),
+    ],
+    "of two windows that are spent the one that ends last is named": [
+        admit(admitted(), "a", budgets=[["all/hour", 100, HOUR, 0], ["all/day", 100, DAY, 0]]),
+        Do("settle", end("a", 100), ["settled", f"all/hour@{AT}", f"all/day@{MIDNIGHT}"]),
+        admit(
+            ["refused", "budget", DAY // 2, f"all/day@{MIDNIGHT} 100 100 0"],
+            "b",
+            budgets=[["all/hour", 100, HOUR, 0], ["all/day", 100, DAY, 0]],
+        ),
+        admit(
+            ["refused", "budget", DAY // 2, f"all/day@{MIDNIGHT} 100 100 0"],
+            "b",
+            budgets=[["all/day", 100, DAY, 0], ["all/hour", 100, HOUR, 0]],
         ),
     ],
     "of a budget that is not known here its asker knows what is spent": [

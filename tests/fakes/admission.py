@@ -82,8 +82,8 @@ class Twin:
             if amount > limit:
                 return ["too_dear", -1, what]
             if known.spent + amount > limit:
-                is_graver = found is None or found[0] == "held" or (wait == -1 and found[1] != -1)
-                found = ["budget", wait, what] if is_graver else found
+                is_later = found is not None and found[1] != -1 and (wait == -1 or wait > found[1])
+                found = ["budget", wait, what] if found is None or found[0] == "held" or is_later else found
             elif found is None and known.spent + known.held + amount > limit:
                 found = ["held", -1, what]
         return found
