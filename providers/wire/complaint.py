@@ -88,6 +88,7 @@ _BY_STATUS = (
     rule(Throttled, status=(429,)),
     rule(ServerError, status=(408, 424, 499)),
     rule(BadRequest, status=range(400, 500)),
+    rule(BadRequest, "invalid_request_error", status=(200,)),  # inside a success the status says nothing
     rule(Malformed, status=range(300, 400)),
     rule(ServerError),
 )

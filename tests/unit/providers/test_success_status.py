@@ -54,6 +54,13 @@ def plain(value: Any) -> bytes:
         ("openai", {"message": "boom", "code": 503}, Overloaded),
         ("openai", {"message": {"detail": [{"msg": "boom"}]}, "object": "error"}, ServerError),
         ("openai", {"error": {"message": "x", "code": "rate_limit_exceeded"}}, Throttled),
+        ("openai", {"error": {"message": "x", "type": "invalid_request_error"}}, BadRequest),
+        (
+            "openai",
+            {"error": {"message": "x", "type": "invalid_request_error", "code": "invalid_api_key"}},
+            BadCredentials,
+        ),
+        ("anthropic", {"type": "error", "error": {"type": "invalid_request_error", "message": "x"}}, BadRequest),
         ("cloudflare", {"success": False, "errors": [{"code": 3040, "message": "x"}], "result": None}, Overloaded),
         ("anthropic", {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}, Overloaded),
         ("cohere", {"message": "too many tokens: size limit exceeded by 9"}, ContextTooLong),
