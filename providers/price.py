@@ -85,8 +85,10 @@ def cost(price: Price, usage: Usage) -> NanoUsd:
 def worst_case(price: Price, input_tokens: int, max_output_tokens: int) -> NanoUsd:
     """The most that a call of this size can cost: nothing cached for less, the whole output limit used, and for what
     is dearer."""
-    at = price.at(input_tokens)
-    read, written = max(at.input, at.cache_write), max(at.output, _of_thoughts(at))
+    at = price.at(input_tokens) if price.tiers else price  # asked for every candidate of every decision
+    read, written, thought = at.input, at.output, at.reasoning
+    read = at.cache_write if at.cache_write > read else read
+    written = written if thought is None or thought < written else thought
     return money.of_millionths(input_tokens * read + max_output_tokens * written + MILLION * at.per_request)
 
 

@@ -67,7 +67,9 @@ class Candidate(NamedTuple):
 
     def worst_case(self, need: Need) -> int:
         """Nano-dollars of a call that uses its whole output limit."""
-        return need.fee + worst_case(self.price, self.input_tokens(need), self.output_limit(need))
+        wanted, possible = need.output_tokens, self.model.max_output  # as output_limit has it: no call for each of many
+        tokens = need.input_tokens if self.counted == 1 else self.counting(need.input_tokens)
+        return need.fee + worst_case(self.price, tokens, possible if possible and possible < wanted else wanted)
 
     def input_tokens(self, need: Need) -> int:
         """The estimate of the need, as this candidate counts."""

@@ -45,24 +45,20 @@ def rank(
     prefer_local, wants_reasoning, last = need.prefer_local, need.task_class == "reasoning", len(need.preferred)
     placed = []
     for (candidate, measure), cost in zip(measured, costs, strict=True):
-        provider, model = candidate.provider, candidate.model
-        latency_term = 1 - measure.ttft_s / max_latency
+        provider, model, _, _ = candidate
+        ttft_s, success, speed = measure
+        latency_term = 1 - ttft_s / max_latency
         cost_term = 1 - cost / max_cost
-        bandwidth_term = min(measure.tokens_per_second / required_bandwidth, 1.0)
-        score = (
-            of_latency * latency_term
-            + of_cost * cost_term
-            + of_success * measure.success
-            + of_bandwidth * bandwidth_term
-        )
-        ranked = Ranked(candidate, latency_term, cost_term, measure.success, bandwidth_term, score, measure, cost)
+        bandwidth_term = speed / required_bandwidth if speed < required_bandwidth else 1.0
+        score = of_latency * latency_term + of_cost * cost_term + of_success * success + of_bandwidth * bandwidth_term
+        ranked = Ranked(candidate, latency_term, cost_term, success, bandwidth_term, score, measure, cost)
         place = (
             prefer_local and not provider.local,
             favourites.get(provider.id, last),
             wants_reasoning and not model.reasoning,
             -score,
             provider.priority,
-            candidate.name,
+            f"{provider.id}/{model.id}",
         )
         placed.append((place, ranked))
     placed.sort(key=itemgetter(0))
