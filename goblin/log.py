@@ -32,4 +32,5 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpcore"):  # at DEBUG they log what vendors answer, headers included
+        logging.getLogger(name).setLevel(logging.WARNING)
