@@ -272,9 +272,17 @@ def close_step(
     return _closed(rows[0]) if rows else None
 
 
-def wait(ledger: Ledger, run: uuid.UUID, idx: int, epoch: int, decision: Mapping[str, Any]) -> bool:
-    """Note that a step waits for capacity, and why; False when another message was first."""
-    return bool(ledger.run("steps.wait", run=run, idx=idx, epoch=epoch, decision=Jsonb(decision)))
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """That a step waits, and what for until now: its last decision's `waits`; None when it did not wait."""
+
+    before: list[str] | None
+
+
+def wait(ledger: Ledger, run: uuid.UUID, idx: int, epoch: int, decision: Mapping[str, Any]) -> Noted | None:
+    """Note that a step waits for capacity, and why; None when another message was first."""
+    rows = ledger.run("steps.wait", run=run, idx=idx, epoch=epoch, decision=Jsonb(decision))
+    return Noted(rows[0].waits) if rows else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,11 @@ class Rate:
         """Ms of the pace that may be sent at once after a pause: a tenth of the minute, but five requests."""
         return max(SPAN_MS // 10, 5 * SPAN_MS // self.rpm) if self.rpm else 0
 
+    def pace_ms(self, tokens: int) -> float | None:
+        """Ms that each call of so many tokens takes of what is allowed in a minute; None: no such limit is known."""
+        paces = [SPAN_MS * cost / limit for cost, limit in ((1, self.rpm), (tokens, self.tpm)) if limit]
+        return max(paces, default=None)
+
     def token_burst_ms(self) -> int:
         """A quarter: reservations are larger than what is used, and a pace by them must not starve the window."""
         return SPAN_MS // 4

@@ -35,6 +35,8 @@ NEVER = frozenset({Reason.TOO_DEAR, Reason.TOO_LARGE, Reason.LOCKED})  # within 
 _LASTING = NEVER | {Reason.BUDGET}
 _SPENT = OF_MONEY & _LASTING
 _BREAKER = frozenset({Reason.COOLING, Reason.OPEN, Reason.PROBING, Reason.RAMP})
+_FULL = frozenset({Reason.REQUESTS, Reason.TOKENS, Reason.SLOTS})
+_ALL_AT_ONCE = frozenset({Reason.BUDGET, Reason.COOLING})  # may go when it ends, as far as no pace is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,34 @@ class Short:
         """`what` as people know it."""
         return self.what.partition("@")[0]
 
+    @property
+    def topic(self) -> str:
+        """What it is about, without the numbers that are others at every look."""
+        if self.reason in OF_MONEY:
+            return f"{self.name} {self.reason}"
+        kind = "full" if self.reason in _FULL else "resting" if self.reason in _BREAKER else self.reason
+        return f"{self.place.provider} {kind}"
+
+    @property
+    def pace_ms(self) -> float | None:
+        """Ms that each who goes first adds to the wait; None: not known."""
+        pace_ms = self.place.rate.pace_ms(self.place.tokens)
+        return 0 if pace_ms is None and self.reason in _ALL_AT_ONCE else pace_ms
+
     def __str__(self) -> str:
         wait = "" if self.wait_ms is None else f", free in {self.wait_ms / 1000:.1f} s"
+        return f"{self.why}{wait}"
+
+    @property
+    def why(self) -> str:
+        """In words, without the wait."""
         purse = self.purse or Purse(0, 0, 0)
         money = {"needed": self.place.hold, "limit": purse.limit, "spent": purse.spent, "held": purse.held}
         usd = {key: _usd(amount) for key, amount in money.items()}
-        return f"{_WORDS[self.reason].format(self.name, lock=self.lock, **usd)}{wait}"
+        return _WORDS[self.reason].format(self.name, lock=self.lock, **usd)
 
 
+_REBUILT = "the fleet's counters are being rebuilt"
 _NO_ROOM = "the budget {} has no room for a call that may cost {needed} USD"
 _WORDS = {
     Reason.TOO_DEAR: "a call that may cost {needed} USD is larger than the whole budget {} of {limit} USD",
@@ -95,6 +117,16 @@ class Refused:
     reasons: tuple[Short, ...]
 
     @property
+    def why(self) -> str:
+        """Every reason in words, without the waits."""
+        return "; ".join(dict.fromkeys(short.why for short in self.reasons)) or _REBUILT
+
+    @property
+    def topics(self) -> list[str]:
+        """What it is about: as long as that is the same, nobody need be told again."""
+        return sorted({short.topic for short in self.reasons}) or [_REBUILT]
+
+    @property
     def may_pass(self) -> bool:
         """Whether waiting helps before a budget's window ends: calls finish, windows move on, breakers close."""
         return not self.reasons or any(short.reason not in _LASTING for short in self.reasons)
@@ -117,7 +149,7 @@ class Refused:
         """This refusal for a caller that does not wait."""
         after = None if self.retry_ms is None else self.retry_ms / 1000
         if not self.reasons:
-            return Unavailable("the fleet's counters are being rebuilt", retry_after=after)
+            return Unavailable(_REBUILT, retry_after=after)
         reasons = {short.place.candidate: str(short) for short in self.reasons}
         message = "; ".join(dict.fromkeys(reasons.values()))
         if not self.may_pass:

@@ -31,7 +31,7 @@ from workers.lease import DISPATCH_LEASE
 from workers.retrieve import Retrieval
 from workers.runtime import Runtime
 from workers.spoken import Spoken
-from workers.turnstile import REBUILDING, Pass, budget_room, is_rebuilding, rooms
+from workers.turnstile import REBUILDING, Pass, budget_room, is_rebuilding, paces, rooms
 from workers.untaken import Untaken, made, spare
 from workers.wait import again_at, wait
 from workers.work import Work, need_of
@@ -147,7 +147,7 @@ def _nobody(runtime: Runtime, work: Work, way: GoOn, route: Route) -> Result:
         error = failover.key_fault(made(work.failures)) or route.as_error().as_value()
         return fail(runtime, work, error, decision)
     reasons = dict.fromkeys(way.excluded.values())
-    return wait(runtime, work, decision, again, "; ".join(reasons), min(again.values()) / 1000)
+    return wait(runtime, work, decision, again, "; ".join(reasons), sorted(way.excluded))
 
 
 def _refused(runtime: Runtime, work: Work, way: GoOn, route: Route, refused: Refused) -> Result:
@@ -159,8 +159,7 @@ def _refused(runtime: Runtime, work: Work, way: GoOn, route: Route, refused: Ref
         # whoever waits for the same money will get none either
         runtime.waker.freed((budget_room(one.what) for one in refused.reasons if one.reason is Reason.BUDGET), count=50)
         return fail(runtime, work, refused.as_error().as_value(), decision)
-    after_s = None if refused.retry_ms is None else refused.retry_ms / 1000
-    return wait(runtime, work, decision, where, refused.as_error().message, after_s)
+    return wait(runtime, work, decision, where, refused.why, refused.topics, paces(refused))
 
 
 def _decision(runtime: Runtime, route: Route, **more: Any) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def _run(runtime: Runtime, work: Work) -> Result:
             conclude(runtime, work.errand.run, work.look, work.plan, closed)
             return result_of(work.errand, closed, closed.status, work.step.goblin, answer.provider, None)
         case Seat.WAIT:
-            return wait(runtime, work, cached.WAITS, {cached.room(request): None}, cached.WAITS["flight"])
+            reason = cached.WAITS["flight"]
+            return wait(runtime, work, cached.WAITS, {cached.room(request): None}, reason, [reason])
         case _:
             return _fly(runtime, work, request, lambda: ask(runtime, work))
 

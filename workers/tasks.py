@@ -20,6 +20,7 @@ from workers.canvas import CALL, JOIN, SOUND, STEP, send
 from workers.consume import TakenRequest
 from workers.errand import Busy, Done, Errand, HandOver, PassOn, Result, Stale, Turn, Wait
 from workers.runtime import Runtime, build
+from workers.wait import enter
 from workers.wake import ROOM
 
 Perform: TypeAlias = Callable[[Runtime], Result]
@@ -143,8 +144,7 @@ def _follow(task: Task, errand: Errand, perform: Perform) -> str:
                 _show(task, "task-stale")
                 raise Ignore
             case Wait():
-                with suppress(Unavailable):
-                    runtime.waker.rooms.enter(result.waiter, _again(task), result.rooms)
+                enter(runtime, result, _again(task))
                 _show(task, "task-waiting")
                 raise Ignore
             case Busy():

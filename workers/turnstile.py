@@ -181,10 +181,23 @@ def rooms(refused: Refused, *, waits_for_money: bool) -> dict[str, int | None]:
             continue
         if short.reason is Reason.BUDGET and not (waits_for_money and short.wait_ms is not None):
             continue  # a run's, a batch's or a key's budget never begins anew: nobody may wait for it
-        room = budget_room(short.what) if short.reason in OF_MONEY else short.place.provider
+        room = _room(short)
         known = [ms for ms in (found.get(room), short.wait_ms) if ms is not None]
         found[room] = min(known, default=None)
     return found
+
+
+def paces(refused: Refused) -> dict[str, float]:
+    """The ms that each who is called first adds, in the rooms of which that is known."""
+    found: dict[str, float] = {REBUILDING: 0} if is_rebuilding(refused) else {}
+    for short in refused.reasons:
+        if short.pace_ms is not None:
+            found[_room(short)] = min(short.pace_ms, found.get(_room(short), short.pace_ms))
+    return found
+
+
+def _room(short: Short) -> str:
+    return budget_room(short.what) if short.reason in OF_MONEY else short.place.provider
 
 
 def is_rebuilding(answer: Pass | Refused) -> bool:

@@ -1,11 +1,14 @@
-"""Lets a step wait: noted in the ledger first, then in rooms, where capacity, money or the clock calls it."""
+"""Lets a step wait: noted in the ledger first, then in rooms, where capacity, money or the clock calls it.
 
-from collections.abc import Mapping
+Listeners are told once, and again when it is something else that the step waits for.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from goblin.clock import now_ms
+from goblin.errors import Unavailable
 from ledger import attempts
-from ledger.states import StepStatus
 from routing.failover import GoOn
 from routing.waiting import Waiter
 from workers.errand import Busy, Wait
@@ -26,17 +29,19 @@ def wait(
     decision: Mapping[str, Any],
     where: Mapping[str, int | None],
     reason: str,
-    after_s: float | None = None,
+    topics: Sequence[str],
+    paces: Mapping[str, float] | None = None,
 ) -> Wait | Busy:
-    """Wait in these rooms, each with the ms until the clock looks into it."""
+    """Wait in these rooms, each with the ms until the clock looks into it, for `reason`: listeners are told it again
+    when its `topics` are others."""
     errand, options = work.errand, work.look.options
     if errand.turn.room in where:
         errand.turn.end()  # there is no room after all: whoever is behind it need not see that, too
-    if not attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, decision):
+    waits = {**decision, "waits": list(topics)}
+    noted = attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, waits)
+    if noted is None:
         return Busy()
-    if work.look.status is not StepStatus.WAITING:
-        told = {"step": work.step.id, "reason": reason, "estimate_s": after_s}
-        runtime.feed.emit(errand.run, ("step.waiting", told))
+    is_news = noted.before is None or list(noted.before) != list(topics)
     waiter = Waiter(
         errand.run,
         errand.idx,
@@ -47,4 +52,29 @@ def wait(
         deadline=work.deadline,
         since_ms=max((one.probed_at_ms for one in work.failures if one.probed_at_ms is not None), default=None),
     )
-    return Wait(waiter, where)
+    told = {"step": work.step.id, "reason": reason} if is_news else None
+    return Wait(waiter, where, paces or {}, told)
+
+
+def enter(runtime: Runtime, wait: Wait, message: Mapping[str, Any]) -> None:
+    """Stand in the rooms with the message to be called by, and tell the listeners for how long if all goes as known.
+
+    Without Redis recovery finds that the step is in no room.
+    """
+    try:
+        ahead = runtime.waker.rooms.enter(wait.waiter, message, wait.rooms)
+    except Unavailable:
+        return
+    if wait.told is not None:
+        told = {**wait.told, "estimate_s": estimate_s(wait.rooms, ahead, wait.paces)}
+        runtime.feed.emit(wait.waiter.run, ("step.waiting", told))
+
+
+def estimate_s(rooms: Mapping[str, int | None], ahead: Mapping[str, int], paces: Mapping[str, float]) -> float | None:
+    """Seconds until the first room has a place for who has so many before it; None when that is known of no room."""
+    known = [
+        after_ms + ahead[room] * paces.get(room, 0)
+        for room, after_ms in rooms.items()
+        if after_ms is not None and (room in paces or not ahead[room])
+    ]
+    return round(min(known) / 1000, 3) if known else None

@@ -37,15 +37,18 @@ returning r.open_steps, r.epoch, r.cost_nanousd as run_cost, case when r.finishe
           step.status, step.parked, step.cost_nanousd;
 
 -- name: wait
--- Refused for capacity: the step waits in a room of Redis, and here it is known that it does.
-with run as (
+-- Refused for capacity: the step waits in a room of Redis, and here it is known that it does, and what for.
+with before as (
+    select case when status = 'waiting' then decision -> 'waits' end as waits
+    from steps where run_id = %(run)s and idx = %(idx)s
+), run as (
     select id from runs
     where id = %(run)s and epoch = %(epoch)s and status in ('queued', 'running') and cancel_requested_at is null
     for no key update
 )
 update steps s set status = 'waiting', decision = %(decision)s
 from run where s.run_id = run.id and s.idx = %(idx)s and s.status in ('pending', 'waiting')
-returning s.idx;
+returning (select waits from before) as waits;
 
 -- name: waiting
 -- A page of those who wait, from a step on.

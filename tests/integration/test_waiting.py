@@ -142,3 +142,26 @@ def test_steps_that_fail_without_a_call_hold_nobody_up(place: World) -> None:
     ends(place, first, 10)
     ends(place, rest, 12)
     assert count(place, rest, "s.status = 'failed'") == 24
+
+
+def test_listeners_are_told_again_when_it_is_something_else_that_a_step_waits_for(place: World) -> None:
+    """First for money that is held, then for money that is spent, and called in vain in between."""
+    first = blocked(place, "poor")
+    second = place.submit(place.plan("chat@poor: hello"), on_budget="wait")
+    place.finished(first)
+    place.until(lambda: len(told(place, second)) == 2)
+    held, spent = told(place, second)
+    assert ("before others end" in held["reason"], held["estimate_s"]) == (True, None)
+    assert "USD are spent, 0 held" in spent["reason"]
+    assert 0 < spent["estimate_s"] <= 86_400
+    place.until(lambda: count(place, [second], "s.decision -> 'waits' = '[\"provider:poor/day budget\"]'"))
+    assert len(told(place, second)) == 2
+
+
+def test_an_estimate_counts_those_who_wait_before(place: World) -> None:
+    """One call a second is allowed, and some at once."""
+    made = submit(place, "chat@paced: hello", 24)
+    place.until(lambda: sum(bool(told(place, run)) for run in made) >= 16)
+    estimates = [one["estimate_s"] for run in made for one in told(place, run)]
+    assert max(estimates) > 10
+    assert len(set(estimates)) > 10

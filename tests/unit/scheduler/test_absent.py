@@ -115,7 +115,7 @@ def test_a_waiter_that_came_back_to_a_room_is_not_lost(place: Place) -> None:
 
 def test_two_lost_waiters_of_one_run_bring_it_back_once(place: Place) -> None:
     run = place.publish("chat: one AND chat: two")
-    assert [attempts.wait(place.ledger, run, idx, 1, {}) for idx in range(2)] == [True, True]
+    assert all(attempts.wait(place.ledger, run, idx, 1, {}) for idx in range(2))
     scheduler = place.impatient
     scheduler.go()
     place.drain()
