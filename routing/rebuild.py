@@ -24,6 +24,7 @@ from routing.ask import SPAN_MS
 from routing.breaker import Change, Knobs, changes
 from routing.budget import Counter
 from routing.script import Scripts, server_of
+from routing.waiting import WaitingRooms
 
 VACANT_MS = 5_000  # after which the place of an admission without an attempt goes to others
 UNOPENED_MS = 120_000  # after which its money does: attempts.OPENING is shorter
@@ -42,6 +43,11 @@ class Mended:
     settled: int
     released: int
     vacated: int  # the place alone
+
+    @property
+    def has_freed(self) -> bool:
+        """Whether there may be room that no worker tells of."""
+        return self.is_rebuilt or bool(self.settled or self.released or self.vacated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,10 @@ class Rebuild:
             is_due = self._is_due()
             if is_due:
                 self.rebuild()
-            return Mended(is_due, *self.reconcile())
+            mended = Mended(is_due, *self.reconcile())
+            if mended.has_freed:
+                WaitingRooms(self.scripts.client).hurry()
+            return mended
 
     def rebuild(self) -> str:
         """Count anew from the ledger: the new generation. Admission refuses from its beginning to its end.

@@ -25,9 +25,10 @@ from routing.admission import Admission, Admitted, Used
 from routing.ask import SPAN_MS, Ask, Rate
 from routing.breaker import Told, seen
 from routing.budget import Budget
-from routing.rebuild import Rebuild
+from routing.rebuild import Mended, Rebuild
 from routing.refusal import Refused
 from routing.script import Scripts
+from routing.waiting import LONGEST_MS, PAUSES, Called, Waiter, WaitingRooms
 from tests.fakes.askers import call_all, claim_of, counters, place, together
 from tests.fakes.asks import NOON
 from tests.fakes.racing import begin, until, until_waiting
@@ -298,6 +299,22 @@ def test_a_hold_whose_call_has_ended_is_settled_by_the_ledger(
     assert rebuild.reconcile() == (1, 0, 0)
     assert counted(gate, run)["run"] == (60, 100)
     assert rebuild.reconcile() == (0, 0, 0)
+
+
+def test_whoever_waits_for_what_a_dead_worker_held_is_called_at_once(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, key: uuid.UUID
+) -> None:
+    """However seldom the clock looks into the room by now: no worker will tell that there is a place."""
+    run, rooms = accept(ledger), WaitingRooms(gate.scripts.client)
+    held = ask(gate, *above(run, key), rate=ONE_AT_ONCE)
+    attempts.open_attempt(ledger, claim_of(held, run))
+    rooms.enter(Waiter(new_id(), 0, 1), {"name": "one"}, {"sim": 3_600_000})
+    gate.scripts.client.hset(PAUSES, "sim", LONGEST_MS)
+    assert rebuild.go() == Mended(is_rebuilt=False, settled=0, released=0, vacated=0)
+    assert rooms.call_due() == []
+    settle(ledger, held, 60, key)
+    assert rebuild.go() == Mended(is_rebuilt=False, settled=1, released=0, vacated=0)
+    assert rooms.call_due() == [Called({"name": "one"}, "sim")]
 
 
 def test_a_hold_that_nobody_opened_is_given_back_once_it_is_old(
