@@ -121,6 +121,19 @@ def ended(ledger: Ledger, attempts: Collection[uuid.UUID], *, calm: float) -> di
     return {row.id: End(row.has_ended, row.amount, row.input, row.output) for row in rows}
 
 
+def note_fold(ledger: Ledger) -> None:
+    """Note up to which entry may be folded, once nobody writes any more who writes now; nothing while more is left."""
+    ledger.run("holds.note_fold")
+
+
+def fold(ledger: Ledger, *, limit: int) -> bool:
+    """Add what the next entries cost to what their keys have spent before, each once: False when none is ready.
+
+    A rebuild reads what was folded as sums, and the entries behind it one by one.
+    """
+    return bool(ledger.run("holds.fold", limit=limit))
+
+
 def _truth(rows: Any, states: Mapping[str, str], ends: tuple[CallEnd, ...]) -> Truth:
     kinds: dict[str, list[Any]] = {kind: [] for kind in ("hold", "call", "hour", "run", "key", "batch")}
     for row in rows:

@@ -209,6 +209,15 @@ class Entry(Table):
     )
 
 
+class SpentBefore(Table):
+    """What a key has spent by all entries up to the one that the mark `folded` names: those need not be read again."""
+
+    __tablename__ = "spent_before"
+
+    key_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    amount_nanousd: Mapped[int] = mapped_column(BigInteger)
+
+
 class File(Table):
     """Lines that somebody uploaded, or that a batch wrote. One that is not whole or was deleted is seen by nobody."""
 

@@ -11,11 +11,12 @@ from celery.signals import worker_ready, worker_shutdown
 from kombu.exceptions import OperationalError
 
 from goblin.settings import Settings
-from scheduler.tasks import FEED, PROBE, PRUNE, QUEUE, REBUILD, RECOVER
+from scheduler.tasks import FEED, FOLD, PROBE, PRUNE, QUEUE, REBUILD, RECOVER
 from workers.app import App
 
 EVERY = 1.0  # seconds between two looks for what must be mended
 PRUNE_EVERY = 60.0  # seconds
+FOLD_EVERY = 60.0  # seconds
 
 
 def app(settings: Settings) -> App:
@@ -30,6 +31,7 @@ def app(settings: Settings) -> App:
             (FEED, EVERY),
             (PROBE, settings.routing.health_check_interval),
             (PRUNE, PRUNE_EVERY),
+            (FOLD, FOLD_EVERY),
         )
     }
     return made
@@ -62,7 +64,7 @@ def run(settings: Settings) -> None:
             "-P",
             "threads",
             "-c",
-            "5",  # so that no duty waits for another one
+            "6",  # so that no duty waits for another one
             "-Q",
             QUEUE,
             "-n",

@@ -23,6 +23,7 @@ from routing.waiting import WaitingRooms
 from scheduler.absent import Absent, Silent
 from scheduler.collect import Collector
 from scheduler.feed import Feeder
+from scheduler.fold import Fold
 from scheduler.probe import Probe
 from scheduler.prune import Prune
 from scheduler.recover import Recovery
@@ -38,6 +39,7 @@ RECOVER = "goblin.recover"
 REBUILD = "goblin.rebuild"
 PROBE = "goblin.probe"
 PRUNE = "goblin.prune"
+FOLD = "goblin.fold"
 FEED = "goblin.feed"
 _log = structlog.get_logger()
 
@@ -48,6 +50,7 @@ class Duties:
     rebuild: Rebuild
     probe: Probe
     prune: Prune
+    fold: Fold
     feeder: Feeder
 
 
@@ -94,6 +97,7 @@ def _duties(app: App, settings: Settings) -> Duties:
             routing.health_check_interval,
         ),
         Prune(ledger, settings.retention.run_days),
+        Fold(ledger),
         Feeder(
             app,
             ledger,
@@ -131,6 +135,11 @@ def feed(self: Task) -> None:
 @shared_task(bind=True, name=PRUNE, send_events=False)
 def prune(self: Task) -> None:
     _do(PRUNE, lambda: _process.duties(self.app).prune.go())
+
+
+@shared_task(bind=True, name=FOLD, send_events=False)
+def fold(self: Task) -> None:
+    _do(FOLD, lambda: _process.duties(self.app).fold.go())
 
 
 def _do(name: str, duty: Callable[[], object]) -> None:

@@ -19,7 +19,7 @@ from routing.refusal import Refused
 from routing.script import Scripts
 from scheduler.beat import EVERY, app
 from scheduler.recover import MARKER
-from scheduler.tasks import FEED, PROBE, PRUNE, QUEUE, REBUILD, RECOVER
+from scheduler.tasks import FEED, FOLD, PROBE, PRUNE, QUEUE, REBUILD, RECOVER
 from tests.fakes.racing import at_once
 from tests.fakes.runs import SUCCESS, accept, claim
 from tests.fakes.wire import Wire
@@ -72,6 +72,7 @@ def test_every_duty_is_called_in_its_time_and_expires_when_nobody_takes_it(sched
         (FEED, EVERY, QUEUE),
         (PROBE, 60, QUEUE),
         (PRUNE, 60, QUEUE),
+        (FOLD, 60, QUEUE),
     }
     assert all(one["options"]["expires"] > one["schedule"] for one in entries)
 
