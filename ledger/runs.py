@@ -45,6 +45,20 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """A run that was submitted with an idempotency key."""
+
+    id: uuid.UUID
+    digest: bytes
+
+    def by(self, run: NewRun) -> Submitted:
+        """It is the answer to the same request. Raises Conflict for another one."""
+        if self.digest != run.digest():
+            raise Conflict(f"the idempotency key {run.idempotency_key!r} belongs to another request; use a new key")
+        return Submitted(self.id, is_new=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Remainder:
     """What is left of a run: its plan, the epoch to publish under, and the steps that need no message any more."""
 
@@ -62,7 +76,21 @@ def submit(ledger: Ledger, run: NewRun) -> Submitted:
     An idempotency key that is known already returns its run. Raises Conflict when the key came with another request,
     Unavailable when Postgres cannot be reached (nothing is stored then).
     """
-    run_id, digest = new_id(), run.digest() if run.idempotency_key else None
+    run_id = new_id()
+    while not _store(ledger, run_id, run):
+        before = submitted_before(ledger, run.key_id, run.idempotency_key)
+        if before is not None:  # else it was forgotten in between
+            return before.by(run)
+    return Submitted(run_id, is_new=True)
+
+
+def submitted_before(ledger: Ledger, key_id: uuid.UUID | None, idempotency_key: str | None) -> Before | None:
+    """The run that an idempotency key of an API key holds."""
+    rows = ledger.run("runs.submitted_before", key=key_id, idempotency_key=idempotency_key)
+    return Before(rows[0].id, rows[0].digest) if rows else None
+
+
+def _store(ledger: Ledger, run_id: uuid.UUID, run: NewRun) -> bool:
     rows = ledger.run(
         "runs.submit",
         id=run_id,
@@ -72,17 +100,12 @@ def submit(ledger: Ledger, run: NewRun) -> Submitted:
         input=Jsonb(run.input),
         options=Jsonb(run.options),
         idempotency_key=run.idempotency_key,
-        idempotency_digest=digest,
+        idempotency_digest=run.digest() if run.idempotency_key else None,
         goblins=[step.goblin for step in run.steps],
         tasks=[step.task for step in run.steps],
         afters=[Jsonb(step.after) for step in run.steps],
     )
-    if rows:
-        return Submitted(run_id, is_new=True)
-    (known,) = ledger.run("runs.submitted_before", key=run.key_id, idempotency_key=run.idempotency_key, digest=digest)
-    if not known.is_same:
-        raise Conflict(f"the idempotency key {run.idempotency_key!r} belongs to another request; use a new key")
-    return Submitted(known.id, is_new=False)
+    return bool(rows)
 
 
 def mark_published(ledger: Ledger, run_id: uuid.UUID, epoch: int) -> None:

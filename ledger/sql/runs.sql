@@ -15,8 +15,8 @@ with run as (
 select id from run;
 
 -- name: submitted_before
--- The run that holds an idempotency key, and whether its request was the same one.
-select id, idempotency_digest = %(digest)s as is_same
+-- The run that holds an idempotency key, and what it was asked with.
+select id, idempotency_digest as digest
 from runs
 where coalesce(key_id, '00000000-0000-0000-0000-000000000000'::uuid)
     = coalesce(%(key)s::uuid, '00000000-0000-0000-0000-000000000000'::uuid)

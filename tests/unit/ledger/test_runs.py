@@ -2,8 +2,10 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -67,6 +69,25 @@ def test_two_api_keys_may_use_the_same_idempotency_key(ledger: Ledger) -> None:
     owners = [key.id for key in keys.all_keys(ledger)]
     ids = {runs.submit(ledger, request(key_id=owner, idempotency_key="mine")).id for owner in [*owners, None]}
     assert len(ids) == 3
+
+
+def test_a_key_whose_run_is_forgotten_while_it_is_asked_for_is_free_again(database: str) -> None:
+    class Forgetful(Ledger):
+        """A ledger whose runs are pruned between two statements of a submission."""
+
+        def run(self, name: str, /, patience: float = 0, **parameters: Any) -> Sequence[Any]:
+            if name == "runs.submitted_before":
+                with self.engine.connect() as connection:
+                    connection.exec_driver_sql("delete from runs")
+            return super().run(name, patience, **parameters)
+
+    ledger, asked = Forgetful(database, connections=2), replace(ASKED, idempotency_key="old")
+    first = runs.submit(ledger, asked)
+    again = runs.submit(ledger, asked)
+    assert again.is_new
+    assert again.id != first.id
+    assert len(step_rows(ledger, again.id)) == 3
+    ledger.close()
 
 
 def test_of_many_submissions_at_once_one_is_new_and_all_are_the_same(ledger: Ledger) -> None:
