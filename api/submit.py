@@ -14,11 +14,15 @@ def desk(house: House) -> Desk:
 
 
 def submit(house: House, order: Order) -> Submitted:
-    """The run of an order.
+    """The run of an order: a new one, or that which its idempotency key holds, whatever has become of its candidates.
 
     Raises what the desk raises for an order that can never run, Conflict for an idempotency key of another order,
     RateLimited for a key that submits too often, Unavailable when Postgres cannot be reached. Nothing is stored then.
     """
+    if order.idempotency_key is not None:  # who sends none has no look before the run is stored
+        before = runs.submitted_before(house.ledger, order.key_id, order.idempotency_key)
+        if before is not None:
+            return before.by(order.as_run(desk(house).plan(order)))
     plan = desk(house).check(order)
     house.knocks.knock(order.key_id, order.rpm)
     submitted = runs.submit(house.ledger, order.as_run(plan))

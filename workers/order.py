@@ -71,19 +71,27 @@ class Desk:
 
     def read(self, text: str, default_goblin: str | None) -> Plan:
         """Raises WorkflowSyntaxError, and UnknownName for a pin to nobody or a default that is no goblin."""
+        plan = self._parse(text, default_goblin)
+        for step in plan.steps:
+            if self.settings.goblins[step.goblin].retrieve is None:
+                self._check_pin(step)
+        return plan
+
+    def plan(self, order: Order) -> Plan:
+        """What an order says, whether or not somebody can serve it. Raises WorkflowSyntaxError, and UnknownName for a
+        default that is no goblin."""
+        return order.plan or self._parse(order.workflow, order.default_goblin)
+
+    def _parse(self, text: str, default_goblin: str | None) -> Plan:
         limits, goblins = self.settings.limits, self.settings.goblins
         if default_goblin is not None and default_goblin not in goblins:
             raise _unknown("goblin", default_goblin, goblins, field="default_goblin")
-        plan = parse(
+        return parse(
             text,
             goblins=goblins.keys(),
             default_goblin=default_goblin,
             limits=Limits(limits.workflow_bytes, limits.workflow_steps, limits.workflow_depth),
         )
-        for step in plan.steps:
-            if goblins[step.goblin].retrieve is None:
-                self._check_pin(step)
-        return plan
 
     def check(self, order: Order) -> Plan:
         """The plan of an order that can run.

@@ -9,7 +9,7 @@ import pytest
 
 from goblin import kv
 from goblin.settings import RoutingSettings, Settings
-from ledger import attempts
+from ledger import attempts, keys
 from ledger.attempts import Charge
 from ledger.decisions import Obstacles
 from ledger.states import RunStatus, StepStatus
@@ -92,6 +92,29 @@ def test_an_idempotency_key_of_another_request_is_a_conflict(api: Any) -> None:
     other = api.client.post("/v1/runs", json={"workflow": "chat: bye"}, headers=key)
     assert other.status_code == 409
     assert other.json()["type"] == "/problems/conflict"
+
+
+def test_asking_again_with_an_idempotency_key_does_not_count_as_a_submission(api: Any) -> None:
+    secret = keys.create(api.hand.ledger, "slow", keys.Limits(rpm=1))
+    headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": "order-7"}
+    answers = [api.client.post("/v1/runs", json={"workflow": "chat: hi"}, headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    headers["Idempotency-Key"] = "order-8"
+    assert api.client.post("/v1/runs", json={"workflow": "chat: hi"}, headers=headers).status_code == 429
+
+
+def test_an_idempotency_key_gives_its_run_also_when_nobody_could_serve_it_any_more(
+    api: Any, settings: Settings, serve: Any
+) -> None:
+    key, body = {"Idempotency-Key": "order-7"}, {"workflow": "chat@sim/small: hi", "options": {"models": ["small"]}}
+    first = api.client.post("/v1/runs", json=body, headers=key)
+    without = settings.model_copy(update={"providers": {}})
+    with serve(without, {}) as url, httpx.Client(base_url=url, timeout=20) as client:
+        again = client.post("/v1/runs", json=body, headers=key)
+        assert (again.status_code, again.json().get("id")) == (202, first.json()["id"])
+        assert client.post("/v1/runs", json={**body, "input": {"text": "x"}}, headers=key).status_code == 409
+        assert client.post("/v1/runs", json=body).status_code == 422
 
 
 def test_pages_of_runs_are_newest_first_and_miss_nothing(api: Any) -> None:
