@@ -2,6 +2,7 @@
 an admission whose counters are those of its ledger."""
 
 import sys
+import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,13 @@ from pytest_celery import (
 )
 
 from goblin import kv
+from ledger import keys
 from ledger.session import Ledger
 from routing import memory
 from routing.admission import Admission
 from routing.rebuild import Rebuild
 from routing.script import Scripts
+from tests.fakes.runs import one
 from tests.processes import Processes, ValkeyContainer, WorkerContainer
 
 WORKERS = ("w1", "w2")
@@ -97,3 +100,10 @@ def rebuild(ledger: Ledger, gate: Admission) -> Rebuild:
     rebuild = Rebuild(ledger, gate.scripts, ended_ms=0)
     assert rebuild.go() is not None
     return rebuild
+
+
+@pytest.fixture
+def key(ledger: Ledger) -> uuid.UUID:
+    """The id of an API key."""
+    keys.create(ledger, "somebody")
+    return uuid.UUID(str(one(ledger, "select id from keys").id))
