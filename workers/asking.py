@@ -16,7 +16,7 @@ from ledger import attempts
 from ledger.attempts import Claim, Closed, Ending
 from ledger.holds import Outdated
 from ledger.states import AttemptStatus, StepStatus
-from providers.errors import DeadlinePassed
+from providers.errors import Cancelled, DeadlinePassed
 from routing import failover
 from routing.admission import Admitted
 from routing.candidate import Candidate
@@ -216,7 +216,7 @@ def call_one(runtime: Runtime, work: Work, given: Pass, number: int, *, has_othe
         call.error.retry_after = max(call.error.retry_after, pause_s)
     alerts = runtime.turnstile.conclude(given, ending.charge, call.error, call.told, *call.lessons)
     runtime.waker.freed(_rooms(given))
-    ending = replace(ending, step=closed.status)  # a cancelled run frees no step
+    ending = _overtaken(ending, closed)
     call.report(ending, closed, alerts)
     return _after(runtime, work, failure, ending, closed)
 
@@ -228,10 +228,18 @@ def leave(runtime: Runtime, work: Work, attempt: uuid.UUID, provider: str, model
     closed = attempts.settle(runtime.ledger, attempt, ending, goblin=work.step.goblin, key_id=work.look.key_id)
     runtime.turnstile.give_back(attempt)
     runtime.waker.freed([provider])
-    if closed.status.is_final:  # cancelled meanwhile
-        told = {"outcome": closed.status, "cost_usd": to_usd(closed.cost), "usage": None, "error": error}
+    ending = _overtaken(ending, closed)
+    if closed.status.is_final:
+        told = {"outcome": closed.status, "cost_usd": to_usd(closed.cost), "usage": None, "error": ending.error}
         runtime.feed.emit(work.errand.run, ("step.finished", {"step": work.step.id, **told}))
     return _after(runtime, work, Failure(provider, model, error), ending, closed)
+
+
+def _overtaken(ending: Ending, closed: Closed) -> Ending:
+    """The end as it was written down: a step that was cancelled meanwhile is not free again, and has no other fault."""
+    if closed.status is ending.step:
+        return ending
+    return replace(ending, step=closed.status, output=None, error=Cancelled("it was cancelled").as_value())
 
 
 def _after(runtime: Runtime, work: Work, failure: Failure, ending: Ending, closed: Closed) -> Result | None:

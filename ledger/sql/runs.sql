@@ -36,7 +36,7 @@ returning id;
 -- name: cancel_steps
 -- Open steps end here; running ones end when their worker reads the request at its next renewal.
 with step as (
-    update steps set status = 'cancelled', output = null, finished_at = now()
+    update steps set status = 'cancelled', output = null, error = null, finished_at = now()
     where run_id = %(run)s and status in ('pending', 'waiting')
     returning idx
 ), run as (

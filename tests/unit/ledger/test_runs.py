@@ -13,13 +13,13 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from goblin.errors import Conflict, NotFound
-from ledger import keys, runs
+from ledger import attempts, keys, runs
 from ledger.looks import look
 from ledger.runs import NewStep, Standing, Submitted
 from ledger.session import Ledger
 from ledger.states import RunStatus, StepStatus
 from tests.fakes.racing import at_once
-from tests.fakes.runs import accept, one, request, run_row, step_rows
+from tests.fakes.runs import FAULT, accept, claim, one, request, run_row, step_rows
 
 ASKED = request("chat: one AND chat: two THEN review: three")
 
@@ -117,7 +117,11 @@ def test_what_is_left_of_a_run_that_does_not_exist_is_not_found(ledger: Ledger) 
 
 def test_a_cancelled_run_ends_its_open_steps_at_once(ledger: Ledger) -> None:
     run = accept(ledger, "chat: one THEN chat: two")
+    failed = claim(run)
+    attempts.open_attempt(ledger, failed)
+    attempts.settle(ledger, failed.attempt, FAULT, goblin="chat", key_id=None)
     assert runs.request_cancel(ledger, run) == (0, 1)
+    assert [step.error for step in step_rows(ledger, run)] == [None, None]
     assert runs.request_cancel(ledger, run) == ()
     assert runs.standing(ledger, run) == Standing({0: StepStatus.CANCELLED, 1: StepStatus.CANCELLED}, is_cancelled=True)
     assert runs.remainder(ledger, run).settled == {0, 1}
