@@ -24,7 +24,8 @@ class Control:
     several calls, one after the other: each has limits of its own, and once it is cut there is no next one.
 
     `ttft_s` is the measured time to the first token (seconds from the start of the call), None before it; `silence_s`
-    the longest silence between two pieces of the answer so far.
+    the longest silence between two pieces of the answer so far; `connect_s` the longest time to connect, None while no
+    connection had to be made.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Control:
         "_socket",
         "_started",
         "_total_at",
+        "connect_s",
         "limits",
         "limits_at",
         "phase",
@@ -65,6 +67,7 @@ class Control:
         self.phase: Phase = "connect"
         self.ttft_s: float | None = None
         self.silence_s = 0.0
+        self.connect_s: float | None = None
 
     def cut(self, error: GoblinError) -> None:
         """Ends the call from another thread: the thread that reads raises `error`. Of several errors the first stays.
@@ -177,6 +180,10 @@ class Control:
     def drain(self) -> None:
         """The answer is whole; its connection may take a moment to end."""
         self._limit = time.monotonic() + min(DRAIN_S, self._deadlines.stall)
+
+    def connected(self) -> None:
+        """A connection is there, or its encryption, which counts as a part of it."""
+        self.connect_s = max(self.connect_s or 0.0, time.monotonic() - self._entered_at)
 
     def attach(self, connection: socket.socket | None) -> None:
         """What to shut down from now on. Raises what the call was cut with in the meantime."""

@@ -81,6 +81,7 @@ class Slot:
                 control.enter("connect")
             elif event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
                 self._socket = info["return_value"].get_extra_info("socket")
+                control.connected()
                 control.attach(self._socket)
             elif event == "http11.send_request_headers.started":
                 control.attach(self._socket)

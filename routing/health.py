@@ -121,12 +121,11 @@ def success(
     candidate: Candidate,
     ttft_s: float | None,
     tokens_per_second: float | None,
-    silence_s: float | None = None,
+    habit: Habit = Habit(),  # noqa: B008
     counted: float | None = None,
 ) -> Verb:
-    """The verb that tells of a call which ended well; `silence_s` is the longest between two pieces of its answer,
-    `counted` the input tokens that the vendor counted for each that was estimated."""
-    habit = Habit(ttft_s, silence_s)
+    """The verb that tells of a call which ended well; `habit` is how long it has taken, at the longest, `counted` the
+    input tokens that the vendor counted for each that was estimated."""
     return _observe(candidate, 1, habit, ttft_ms=_ms(ttft_s), speed=tokens_per_second, counted=_ms(counted))
 
 
@@ -150,6 +149,8 @@ def _observe(candidate: Candidate, ok: int | None, slow: Habit, **measured: floa
         "believed_s": BELIEVED,
         "slow_ttft_ms": _ms(slow.ttft_s),
         "slow_silence_ms": _ms(slow.silence_s),
+        "slow_connect_ms": _ms(slow.connect_s),
+        "slow_token_ms": _ms(slow.token_s),
         **measured,
     }
     return "observe", {name: value for name, value in told.items() if value is not None}
@@ -161,16 +162,15 @@ def _ms(seconds: float | None) -> float | None:
 
 def _known(text: str) -> Known:
     ttft, success, speed, samples, *later = text.split(" ")
-    later += ["0", "-", "0", "-", "0", "-", "0"][len(later) :]  # an older release's
-    seen, slow_ttft, ttfts, slow_silence, silences, counted, counts = later
+    later += ["0", *["-", "0"] * 5][len(later) :]  # an older release's
+    seen, *slow = later
+    ttft_s, silence_s, share, connect_s, token_s = map(_usual, slow[::2], slow[1::2])
     measure = Measure(
         -1 if ttft == "-" else float(ttft) / 1000,
         -1 if samples == "0" else float(success),
         -1 if speed == "-" else float(speed),
     )
-    return Known(
-        measure, float(seen), Habit(_usual(slow_ttft, ttfts), _usual(slow_silence, silences)), _usual(counted, counts)
-    )
+    return Known(measure, float(seen), Habit(ttft_s, silence_s, connect_s, token_s), share)
 
 
 def _usual(thousandths: str, calls: str) -> float | None:

@@ -192,6 +192,7 @@ class Call:
             self._candidate.provider.deadlines,
             self._runtime.health.snapshot().habit(self._candidate),
             input_tokens=self._spoken.input_tokens,
+            output_tokens=self._output_limit(),
             has_other=self._question.has_other,
             reasons=self._reasons(),
         )
@@ -305,19 +306,28 @@ class Call:
     def _lesson(self, error: GoblinError | None) -> Verb:
         if error is not None:
             return failure(self._candidate, error, self._waited(error))
-        talking = self._duration - (self._ttft or 0.0)
-        speed = self._spoken.usage.output / talking if talking > 0 and self._ttft is not None else None
-        silence = self._control.silence_s if self._ttft is not None else None
         reported = self._spoken.reported
         counted = share_counted(reported.input, self._asked) if reported is not None else None
-        return success(self._candidate, self._ttft, speed, silence, counted)
+        habit = self._taken()
+        speed = 1 / habit.token_s if habit.token_s else None
+        return success(self._candidate, self._ttft, speed, habit, counted)
+
+    def _taken(self) -> Habit:
+        """How long a call that ended well has taken."""
+        connect = self._control.connect_s
+        if self._ttft is None:
+            return Habit(connect_s=connect)
+        talking, tokens = self._duration - self._ttft, self._spoken.usage.output
+        return Habit(self._ttft, self._control.silence_s, connect, talking / tokens if tokens else None)
 
     def _waited(self, error: GoblinError) -> Habit:
-        """The silence that was waited through in vain."""
-        phase = error.details.get("phase") if error is self._control.error else None
+        """What was waited for in vain."""
+        limits, phase = self._limits, error.details.get("phase") if error is self._control.error else None
         return Habit(
-            self._limits.first_token if phase == "first_token" else None,
-            self._limits.stall if phase == "stall" else None,
+            limits.first_token if phase == "first_token" else None,
+            limits.stall if phase == "stall" else None,
+            limits.connect if phase == "connect" else None,
+            limits.total / self._output_limit() if phase == "total" else None,
         )
 
     def _output_limit(self) -> int:

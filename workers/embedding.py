@@ -23,6 +23,7 @@ from providers.price import Price, cost
 from routing.breaker import Told, told
 from routing.candidate import Candidate
 from routing.health import failure, share_counted, success
+from routing.patience import Habit
 from routing.script import Verb
 
 _log = structlog.get_logger()
@@ -120,7 +121,7 @@ class Embedding:
             self.took_s = time.monotonic() - began
             usage = self.found.usage
             counted = share_counted(usage.input, self._wish.tokens) if usage is not None else None
-            self.lessons = (success(self._candidate, self.took_s, None, counted=counted),)
+            self.lessons = (success(self._candidate, self.took_s, None, Habit(self.took_s), counted),)
             output = self._use(self.found.vectors, self.control) if self._use is not None else None
         except GoblinError as fault:
             self.error = fault

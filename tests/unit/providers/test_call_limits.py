@@ -165,6 +165,18 @@ def test_the_longest_silence_between_two_pieces_is_measured(caller: Caller) -> N
         assert 0 < control.silence_s <= time.monotonic() - began
 
 
+def test_the_time_to_connect_is_measured_where_a_connection_is_made(caller: Caller) -> None:
+    first, second = Control(), Control()
+    with Vendor(answer_always) as vendor:
+        began = time.monotonic()
+        ask(caller, vendor, first)
+        assert first.connect_s is not None
+        assert 0 < first.connect_s <= time.monotonic() - began
+        ask(caller, vendor, second)
+        assert second.connect_s is None
+        caller.close()
+
+
 def test_a_call_cut_between_two_events_stops_there(caller: Caller) -> None:
     control = Control()
     with Vendor(stream(HELLO)) as vendor:

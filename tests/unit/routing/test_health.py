@@ -143,7 +143,7 @@ def test_the_script_folds_as_its_twin(client: redis.Redis, made: list[Call]) -> 
     witness, twin = Witness(client), Twin()
     for call in made:
         if call.ok:
-            witness.succeeded(SIM, call.ttft, call.speed)
+            witness.succeeded(SIM, call.ttft, call.speed, Habit(call.ttft))
         else:
             witness.failed(SIM, call.error)
         twin.observe(call.ok, call.ttft, call.speed)
@@ -158,23 +158,29 @@ def test_the_script_folds_as_its_twin(client: redis.Redis, made: list[Call]) -> 
 def test_a_habit_is_what_nearly_all_calls_keep_within(witness: Witness, client: redis.Redis) -> None:
     random = Random(7)
     for number in range(600):
-        witness.succeeded(SIM, random.uniform(1, 2), None, random.uniform(0, 0.1))
+        ttft, silence, connect, token = (random.uniform(most / 2, most) for most in (2, 0.1, 0.3, 0.02))
+        witness.succeeded(SIM, ttft, None, Habit(ttft, silence, connect, token))
         if number == SURE - 2:
             assert seen(client).snapshot().habit(SIM) == Habit()
     habit = seen(client).snapshot().habit(SIM)
     assert habit.ttft_s == pytest.approx(1.95, rel=0.2)
-    assert habit.silence_s == pytest.approx(0.095, rel=0.2)
+    assert habit.silence_s == pytest.approx(0.0975, rel=0.2)
+    assert habit.connect_s == pytest.approx(0.2925, rel=0.2)
+    assert habit.token_s == pytest.approx(0.0195, rel=0.2)
 
 
 def test_a_call_that_was_cut_counts_as_a_slower_one(witness: Witness, client: redis.Redis) -> None:
     for _ in range(SURE):
-        witness.succeeded(SIM, 1.0, None, 1.0)
+        witness.succeeded(SIM, 1.0, None, Habit(1.0, 1.0, 0.1, 0.01))
     for _ in range(8):
         witness.failed(SIM, TimedOut("silence", "first_token"), Habit(ttft_s=4.0))
+        witness.failed(SIM, TimedOut("no end", "total"), Habit(token_s=0.04))
     habit = seen(client).snapshot().habit(SIM)
     assert habit.ttft_s is not None
     assert habit.ttft_s > 4
-    assert habit.silence_s == 1
+    assert (habit.silence_s, habit.connect_s) == (1, 0.1)
+    assert habit.token_s is not None
+    assert habit.token_s > 0.04
     assert seen(client).snapshot().measure(SIM).ttft_s == 1
 
 
