@@ -174,11 +174,13 @@ def test_every_choice_follows_again_from_what_was_kept_of_it(place: World) -> No
 def test_a_flight_that_was_killed_is_flown_by_another(alone: World) -> None:
     first = alone.start_worker("w1")
     alone.start_scheduler()
+    alone.sim_post("faults", {"name": "slow", "directives": "+ttft=100"})
     made = [alone.submit(alone.plan("chat@slow: hello"), cache=True)]
     alone.until(lambda: alone.one("select 1 from attempts where status = 'open'"))
     made += [alone.submit(alone.plan("chat@slow: hello"), cache=True) for _ in range(9)]
     alone.until(lambda: alone.one("select 1 from steps where status = 'waiting' having count(*) = 9"))
     first.kill("SIGKILL")
+    alone.sim_post("faults", {"name": "slow", "directives": ""})
     alone.start_worker("w2")
     assert statuses(alone, made) == ["succeeded"] * 10
     assert calls(alone, "slow") <= 2

@@ -59,7 +59,7 @@ def test_a_killed_worker_loses_neither_work_nor_money(place: World) -> None:
 def test_a_call_that_dies_with_the_only_slot_of_its_worker_and_of_its_provider_holds_up_nobody(
     processes: Processes, database: str, redis_url: str, tmp_path: Path
 ) -> None:
-    """Its step is called again, and those that wait for the slot have their turns."""
+    """Its step is called again, and those that stand behind it have their turns."""
     alone = QUICK.replace("lease = 3\n", "lease = 3\nconcurrency = 1\n")
     sim = Sim("narrow", (SLOW,), options={"concurrency": 1})
     with world(processes, tmp_path, database, redis_url, sim, extra=alone) as place:
@@ -69,7 +69,6 @@ def test_a_call_that_dies_with_the_only_slot_of_its_worker_and_of_its_provider_h
         place.until(lambda: place.one("select 1 from attempts where status = 'open'"))
         first.kill("SIGKILL")
         place.start_worker("w2")
-        place.until(lambda: place.one("select 1 from steps where status = 'waiting'"))
         assert [place.finished(run, 60).status for run in made] == ["succeeded"] * 4
         ends = place.all("select status, count(*) from attempts group by status order by status")
         assert [tuple(row) for row in ends] == [("abandoned", 1), ("succeeded", 8)]
