@@ -12,6 +12,7 @@ from starlette.routing import Route
 from providers.simulator import tool
 from providers.simulator.answer import Ask, Finish, Reply
 from providers.simulator.dialect import (
+    EmbedAsk,
     Json,
     bearer,
     described,
@@ -19,11 +20,12 @@ from providers.simulator.dialect import (
     field,
     joined,
     messages,
+    needed,
     retry_after,
     stops,
     texts,
 )
-from providers.simulator.door import Chat
+from providers.simulator.door import Chat, Embed
 from providers.simulator.limits import Gauge
 from providers.simulator.pace import Chunk
 from providers.simulator.refusal import Kind, Refused, error_type
@@ -156,6 +158,7 @@ class Bedrock:
         return [
             Route(f"{model}/converse", Chat(house, self, _read), methods=["POST"]),
             Route(f"{model}/converse-stream", Chat(house, self, _read_stream), methods=["POST"]),
+            Route(f"{model}/invoke", Embed(house, self, _read_embed, _embedding), methods=["POST"]),
         ]
 
     def key(self, request: Request) -> str | None:
@@ -235,6 +238,18 @@ def _is_told(spoken: list[Json], *, thinks: bool) -> bool:
 
 def _read_stream(request: Request, body: Json) -> Ask:
     return _read(request, body, stream=True)
+
+
+def _read_embed(request: Request, body: Json) -> EmbedAsk:
+    """As Amazon's Titan takes it: one text."""
+    if stray := sorted(set(body) - {"inputText", "dimensions", "normalize", "embeddingTypes"}):
+        raise Refused(Kind.BAD_REQUEST, f"Malformed input request: extraneous key [{stray[0]}] is not permitted")
+    return EmbedAsk(request.path_params["model"], [needed(body, "inputText", str)], field(body, "dimensions", int))
+
+
+def _embedding(_ask: EmbedAsk, vectors: list[list[float]], tokens: int) -> Json:
+    (vector,) = vectors
+    return {"embedding": vector, "embeddingsByType": {"float": vector}, "inputTextTokenCount": tokens}
 
 
 def _event(name: str, payload: Json) -> bytes:

@@ -87,7 +87,7 @@ class Bedrock(dialect.Dialect):
             dialect.headers(provider, STREAM_TYPE, ways.get("headers")),
             json.dumps(dialect.patched(body, ways.get("body", {}))).encode(),
         )
-        return _signed(provider, request) if provider.auth == "sigv4" else request
+        return signed(provider, request) if provider.auth == "sigv4" else request
 
     def decoder(self, provider: Provider) -> "Decoder":
         return Decoder(provider)
@@ -147,7 +147,7 @@ def _secret(provider: Provider) -> str | None:
     return (parts[1] if provider.auth == "sigv4" and len(parts) > 1 else parts[0]) or None
 
 
-def _signed(provider: Provider, request: HttpRequest) -> HttpRequest:
+def signed(provider: Provider, request: HttpRequest) -> HttpRequest:
     """The key is `access key id:secret access key`, with `:session token` behind it where there is one.
 
     Raises BadCredentials for a key of another form.

@@ -11,6 +11,7 @@ from providers.errors import Malformed
 from providers.message import Usage
 from providers.provider import Provider
 from providers.wire import dialect
+from providers.wire.bedrock import signed
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import count, counted, entries, load, tree
 
@@ -99,8 +100,33 @@ class Cohere:
         return _embeddings(rows, count_, billed.get("input_tokens"))
 
 
+class Titan:
+    """Amazon's own models behind Bedrock, where each vendor's take words of their own; a purpose has none."""
+
+    most_texts = 1
+
+    def request(self, provider: Provider, embed: Embed) -> HttpRequest:
+        body: dict[str, Any] = {"inputText": "".join(embed.texts)}
+        if embed.dimensions is not None:
+            body["dimensions"] = embed.dimensions
+        request = _post(provider, embed, "/model/{model}/invoke", body)
+        return signed(provider, request) if provider.auth == "sigv4" else request
+
+    def parse(self, body: bytes, count_: int) -> Embeddings:
+        answer = load(body)
+        rows = [answer["embedding"]] if "embedding" in answer else []
+        return _embeddings(rows, count_, answer.get("inputTextTokenCount"))
+
+
 EMBEDDING: Mapping[str, Embedder] = MappingProxyType(
-    {"openai": OpenAi(), "embeddings": Plain(), "gemini": Gemini(), "ollama": Ollama(), "cohere": Cohere()}
+    {
+        "openai": OpenAi(),
+        "embeddings": Plain(),
+        "gemini": Gemini(),
+        "ollama": Ollama(),
+        "cohere": Cohere(),
+        "bedrock": Titan(),
+    }
 )
 
 

@@ -62,7 +62,7 @@ VECTORS_HAVE_NONE = "chat, stream, reasoning, tool call, quota, filtered, mid-st
 # what a dialect as it is spoken here, or a client that speaks it, has no word for
 HAS_NONE: Mapping[str, str] = {
     "dialect anthropic": "embeddings",
-    "dialect bedrock": "embeddings, error in 200",
+    "dialect bedrock": "error in 200",
     "dialect cloudflare": "embeddings, filtered",
     "dialect ollama": "quota, filtered",
     "dialect replicate": "embeddings, tool call, filtered, error in 200",
@@ -72,7 +72,6 @@ HAS_NONE: Mapping[str, str] = {
     "dialect vectorize": "chat, stream, reasoning, tool call, embeddings, too long, filtered, mid-stream",
     **dict.fromkeys((f"dialect {house}" for house in test_vectors.HOUSES), VECTORS_HAVE_NONE),
     "client anthropic": "embeddings",
-    "client boto3": "embeddings",
     "client cloudflare": "stream, mid-stream, embeddings",
     "client huggingface_hub": "embeddings",
     "client replicate": "embeddings, tool call",

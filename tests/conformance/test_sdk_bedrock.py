@@ -1,5 +1,7 @@
 """The simulator's bedrock dialect, judged by Amazon's own client."""
 
+import json
+
 import boto3
 import pytest
 from botocore.config import Config
@@ -104,6 +106,16 @@ def test_a_cut_stream_is_billed_what_was_produced(client, simulator):
         events(client, "sim-instant+tokens=60+cut=40")
     call = simulator.last_call()
     assert (call["outcome"], call["output_tokens"]) == ("cut", 40)
+
+
+def test_texts_are_embedded_one_by_one(client, simulator):
+    body = json.dumps({"inputText": "red fox", "dimensions": 16})
+    answer = json.loads(client.invoke_model(modelId="sim-embed", body=body)["body"].read())
+    assert len(answer["embedding"]) == 16
+    assert answer["inputTextTokenCount"] == simulator.last_call()["input_tokens"]
+    with pytest.raises(ClientError) as caught:
+        client.invoke_model(modelId="sim-embed", body=json.dumps({"inputText": "red fox", "prompt": "x"}))
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
 
 
 def test_an_inference_profile_keeps_its_colon(client, simulator):

@@ -33,6 +33,7 @@ WAYS = {
     "gemini": ("/gemini", "x-goog-api-key"),
     "ollama": ("/ollama", "none"),
     "cohere": ("/cohere", "bearer"),
+    "bedrock": ("/bedrock", "sigv4"),
 }
 PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
 HOUSES = ("voyage", "jina")  # rows of the catalog, with words of their own
@@ -61,7 +62,7 @@ def at(simulator: Simulator, dialect: str, path: str, auth: str = "bearer", key:
 @pytest.fixture(params=[*WAYS, *HOUSES, "mistral", "azure", "azure deployment"])
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
     if request.param in WAYS:
-        return at(simulator, request.param, *WAYS[request.param])
+        return at(simulator, request.param, *WAYS[request.param], key=ways.WAYS[request.param].key)
     if request.param in ways.HOUSES:
         return ways.vendor_at(simulator.url, request.param)
     said = ProviderSettings(base_url=f"{simulator.url}/embeddings/{request.param}/v1", api_key=SecretStr("key"))
@@ -73,7 +74,7 @@ def test_texts_become_vectors_and_are_counted(caller: Caller, vendor: Provider, 
     first, second, third = found.vectors
     assert first == second != third
     assert len(first) == 64
-    counted = Usage(input=simulator.last_call()["input_tokens"])
+    counted = Usage(input=sum(call["input_tokens"] for call in simulator.get("calls")))
     assert found.usage == (None if vendor.dialect == "gemini" else counted)
 
 
@@ -84,11 +85,11 @@ def test_more_texts_than_a_request_holds_are_all_embedded(
     found = caller.embed(vendor, "sim-embed", texts, Control())
     assert len(found.vectors) == 130
     assert found.vectors[7] == caller.embed(vendor, "sim-embed", ["text 7"], Control()).vectors[0]
-    requests = {"gemini": 2, "cohere": 2, "embeddings": 2}.get(vendor.dialect, 1)
+    requests = {"gemini": 2, "cohere": 2, "embeddings": 2, "bedrock": 130}.get(vendor.dialect, 1)
     assert len(simulator.get("calls")) == requests + 1
 
 
-@pytest.mark.parametrize("vendor", ["openai", "gemini", "cohere", *HOUSES], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "gemini", "cohere", "bedrock", *HOUSES], indirect=True)
 def test_vectors_can_be_shorter(caller: Caller, vendor: Provider) -> None:
     found = caller.embed(vendor, "sim-embed", ["red fox"], Control(), purpose="query", dimensions=16)
     assert len(found.vectors[0]) == 16
