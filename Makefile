@@ -21,7 +21,7 @@ up: $(VENV)/runtime ## everything on this machine: servers, API, workers, schedu
 	@$(BIN)/goblin up
 
 test: lint types house ## all that CI asks for
-	$(BIN)/pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/dev ## the quick tests only
 	$(BIN)/pytest tests/unit
