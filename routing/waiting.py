@@ -91,11 +91,13 @@ class WaitingRooms:
             client.register_script("\n".join([*parts, source(verb)])) for verb in ("wait", "wake")
         )
 
-    def enter(self, waiter: Waiter, message: Mapping[str, Any], rooms: Mapping[str, int | None]) -> dict[str, int]:
+    def enter(
+        self, waiter: Waiter, message: Mapping[str, Any], rooms: Mapping[str, int | None], *, vain: str = ""
+    ) -> dict[str, int]:
         """Stand in these rooms, each with the ms until it may have room (None: not known): how many are called before
-        it in each, if the keys there have equal weights."""
+        it in each, if the keys there have equal weights. `vain` is the one that it was called out of for nothing."""
         place: list[str | int] = [waiter.key, str(waiter.weight), waiter.line, waiter.place, waiter.ends]
-        args = [PREFIX, waiter.id, json.dumps(message), *place, AGAIN_MS, *_moments(rooms)]
+        args = [PREFIX, waiter.id, json.dumps(message), *place, AGAIN_MS, vain, *_moments(rooms)]
         with outages():
             return dict(zip(rooms, map(int, self._wait(keys=_KEYS, args=args)), strict=True))
 

@@ -65,13 +65,14 @@ class Wait:
     """Refused for capacity or for money: wait in these rooms, each with the ms until it may have room.
 
     `told` is what listeners have not heard yet, None if they have; `paces` the ms that each who is called before the
-    step adds, in those rooms of which they are known.
+    step adds, in those rooms of which they are known; `vain` the room that the step was called out of for nothing.
     """
 
     waiter: Waiter
     rooms: Mapping[str, int | None]
     paces: Mapping[str, float] = field(default_factory=dict)
     told: Mapping[str, Any] | None = None
+    vain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from workers.lease import DISPATCH_LEASE
 
 _log = structlog.get_logger()
 REBUILDING = "rebuilding"
+_OF_BUDGETS = "budget:"  # their waiting rooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,11 @@ def is_rebuilding(answer: Pass | Refused) -> bool:
 
 def budget_room(counter: str) -> str:
     """Of a budget in all its windows: who waits for the next one is called by those who find money in it."""
-    return f"budget:{counter.partition('@')[0]}"
+    return f"{_OF_BUDGETS}{counter.partition('@')[0]}"
+
+
+def is_of_budget(room: str) -> bool:
+    return room.startswith(_OF_BUDGETS)
 
 
 def _pages(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:

@@ -13,6 +13,7 @@ from routing.failover import GoOn
 from routing.waiting import Waiter
 from workers.errand import Busy, Wait
 from workers.runtime import Runtime
+from workers.turnstile import is_of_budget
 from workers.work import Work
 
 
@@ -35,8 +36,8 @@ def wait(
     """Wait in these rooms, each with the ms until the clock looks into it, for `reason`: listeners are told it again
     when its `topics` are others."""
     errand, options = work.errand, work.look.options
-    if errand.turn.room in where:
-        errand.turn.end()  # there is no room after all: whoever is behind it need not see that, too
+    # where there is no room after all, whoever is behind it need not see that, too
+    vain = "".join(errand.turn.end()) if errand.turn.room in where else ""
     waits = {**decision, "waits": list(topics)}
     noted = attempts.wait(runtime.ledger, errand.run, errand.idx, errand.epoch, waits)
     if noted is None:
@@ -53,16 +54,18 @@ def wait(
         since_ms=max((one.probed_at_ms for one in work.failures if one.probed_at_ms is not None), default=None),
     )
     told = {"step": work.step.id, "reason": reason} if is_news else None
-    return Wait(waiter, where, paces or {}, told)
+    return Wait(waiter, where, paces or {}, told, vain)
 
 
 def enter(runtime: Runtime, wait: Wait, message: Mapping[str, Any]) -> None:
     """Stand in the rooms with the message to be called by, and tell the listeners for how long if all goes as known.
 
-    Without Redis recovery finds that the step is in no room.
+    A turn in vain is had again; not for money, where a cheaper step of another key may fit meanwhile. Without Redis
+    recovery finds that the step is in no room.
     """
+    vain = "" if is_of_budget(wait.vain) else wait.vain
     try:
-        ahead = runtime.waker.rooms.enter(wait.waiter, message, wait.rooms)
+        ahead = runtime.waker.rooms.enter(wait.waiter, message, wait.rooms, vain=vain)
     except Unavailable:
         return
     if wait.told is not None:

@@ -5,13 +5,14 @@
 -- ARGV[1] prefix of a room's keys   ARGV[2] waiter id   ARGV[3] message (text)   ARGV[4] API key   ARGV[5] its weight
 -- ARGV[6] line   ARGV[7] place: text that sorts by (priority, deadline, arrival)
 -- ARGV[8] when its time ends (Unix ms) or ""   ARGV[9] ms until the clock looks into a room of which nothing is known
--- ARGV[10], ARGV[11], … room, ms until it may have room (-1: not known)
+-- ARGV[10] the room that it was called out of in vain: its key has that turn back, as a turn is for a place ("": none)
+-- ARGV[11], ARGV[12], … room, ms until it may have room (-1: not known)
 -- RETURNS for each room how many are called before it while keys of equal weight take turns
 local id, key, line, place = ARGV[2], ARGV[4], ARGV[6], ARGV[7] .. ":" .. ARGV[2]
 local now = now_ms()
 step_out(id)
 local names, ahead = {}, {}
-for i = 10, #ARGV, 2 do
+for i = 11, #ARGV, 2 do
   local room, after = ARGV[i], tonumber(ARGV[i + 1])
   local base = prefix .. room .. ":" .. line
   local keys, own = base .. ":keys", base .. ":key:" .. key
@@ -20,6 +21,9 @@ for i = 10, #ARGV, 2 do
     local clock = tonumber(redis.call("HGET", base .. ":turns", "") or "0")
     local last = tonumber(redis.call("HGET", base .. ":turns", key) or "0")
     redis.call("ZADD", keys, math.max(clock, last), key)
+  end
+  if room == ARGV[10] then
+    redis.call("HSET", base .. ":turns", key, redis.call("ZINCRBY", keys, -1 / tonumber(ARGV[5]), key))
   end
   redis.call("ZADD", own, 0, place)
   if after < 0 then after = tonumber(redis.call("HGET", KEYS[4], room) or ARGV[9]) end

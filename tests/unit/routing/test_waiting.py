@@ -124,6 +124,23 @@ def test_keys_take_turns_by_their_weights(rooms: WaitingRooms) -> None:
     assert served.count("busy") == 20
 
 
+def test_a_turn_in_vain_is_had_again(rooms: WaitingRooms) -> None:
+    """Three are called for each place, as when one of them is freed, and two are not there yet: else one key might have
+    the turns that count, and another one those that do not."""
+    known = {f"light {nr}": waiter(nr, key="light") for nr in range(60)}
+    known |= {f"heavy {nr}": waiter(100 + nr, key="heavy", weight=2.0) for nr in range(60)}
+    for name, one in known.items():
+        enter(rooms, name, one)
+    served = []
+    for nr in range(90):
+        (name,) = names(rooms, "a", 1)
+        if nr % 3 == 2:
+            served.append(name.partition(" ")[0])
+        else:
+            rooms.enter(known[name], {"name": name}, {"a": None}, vain="a")
+    assert (served.count("heavy"), served.count("light")) == (20, 10)
+
+
 def test_a_key_that_was_away_gets_no_credit_for_it(rooms: WaitingRooms) -> None:
     for nr in range(40):
         enter(rooms, "busy", waiter(nr, key="busy"))
