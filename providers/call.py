@@ -23,13 +23,13 @@ from providers.errors import BrokenStream, Malformed, ProviderFault, UnknownMode
 from providers.message import Chat, Event, Text, Thought
 from providers.provider import Deadlines, Provider
 from providers.slot import IDLE_S, Origin, Slot, Transport, fault_of, origin_of
-from providers.wire.complaint import complains
+from providers.wire.complaint import complains, wait
 from providers.wire.dialect import Decoder, HttpRequest
 from providers.wire.embedding import EMBEDDING
 from providers.wire.field import load_first
 from providers.wire.spoken import SPOKEN
 
-__all__ = ["Caller", "Control", "Watchdog", "fetch", "read_out"]
+__all__ = ["Caller", "Control", "Watchdog", "fetch"]
 
 Read = TypeVar("Read")
 Judge: TypeAlias = Callable[[Provider, int, Mapping[str, str], bytes], ProviderFault]
@@ -80,12 +80,14 @@ class Caller:
             if request is not None and (stop := decoder.abandon()) is not None:
                 self._abandon(provider, stop)
 
-    def send(self, provider: Provider, request: HttpRequest, control: Control, judge: Judge) -> bytes:
-        """The body of an answer that is no stream. Raises ProviderFault (what `judge` makes of an error answer), or
-        what `control` was cut with.
+    def ask(
+        self, provider: Provider, request: HttpRequest, control: Control, judge: Judge, parse: Callable[[bytes], Read]
+    ) -> Read:
+        """What `parse` reads in an answer that is no stream. Raises ProviderFault (what `judge` makes of an error
+        answer), or what `control` was cut with.
         """
         with self._watched(provider, control):
-            return self._receive(provider, request, control, judge)
+            return self._receive(provider, request, control, judge, parse)
 
     def embed(
         self,
@@ -117,21 +119,24 @@ class Caller:
     def _embed(
         self, provider: Provider, embedder: Embedder, embed: Embed, control: Control, judge: Judge
     ) -> Embeddings:
-        body = self._receive(provider, embedder.request(provider, embed), control, judge)
-        control.first_token()
-        return read_out(provider, body, lambda said: embedder.parse(said, len(embed.texts)), judge)
+        request = embedder.request(provider, embed)
+        return self._receive(provider, request, control, judge, lambda body: embedder.parse(body, len(embed.texts)))
 
-    def _receive(self, provider: Provider, request: HttpRequest, control: Control, judge: Judge) -> bytes:
+    def _receive(
+        self, provider: Provider, request: HttpRequest, control: Control, judge: Judge, parse: Callable[[bytes], Read]
+    ) -> Read:
         with self._exchange(provider, request, control) as response:
             if not response.is_success:
                 raise _complaint(provider, judge, response, control)
-            return _body(provider, response, control, self._largest_answer)
+            body = _body(provider, response, control, self._largest_answer)
+            control.first_token()
+            return _read(provider, response, body, judge, parse)
 
     def _abandon(self, provider: Provider, request: HttpRequest) -> None:
         """Tells a vendor to stop. Nobody waits for it for long, and nobody is told when it fails."""
         brief = replace(provider, deadlines=Deadlines(PARTING_S, PARTING_S, PARTING_S, PARTING_S))
         with contextlib.suppress(GoblinError):
-            self.send(brief, request, Control(), SPOKEN[provider.dialect].fault)
+            self.ask(brief, request, Control(), SPOKEN[provider.dialect].fault, bytes)
 
     @contextlib.contextmanager
     def _watched(self, provider: Provider, control: Control) -> Iterator[None]:
@@ -186,8 +191,8 @@ class Caller:
                 slots.popleft().close()
 
 
-def fetch(provider: Provider, request: HttpRequest, timeout_s: float) -> bytes:
-    """The body of a small answer, such as a list of models. Raises ProviderFault."""
+def fetch(provider: Provider, request: HttpRequest, timeout_s: float, parse: Callable[[bytes], Read]) -> Read:
+    """What `parse` reads in a small answer, such as a list of models. Raises ProviderFault."""
     provider = replace(provider, deadlines=Deadlines(timeout_s, timeout_s, timeout_s, timeout_s))
     control = Control()
     control.start(provider.deadlines, provider.name)
@@ -196,23 +201,25 @@ def fetch(provider: Provider, request: HttpRequest, timeout_s: float) -> bytes:
         response = slot.send(request, provider, control)
         if response is None:
             raise Unreachable(f"{provider.name} closed the connection without an answer")
+        judge = SPOKEN[provider.dialect].fault
         if not response.is_success:
-            raise _complaint(provider, SPOKEN[provider.dialect].fault, response, control)
-        return _body(provider, response, control, LARGEST_LIST)
+            raise _complaint(provider, judge, response, control)
+        return _read(provider, response, _body(provider, response, control, LARGEST_LIST), judge, parse)
     finally:
         control.finish()
         slot.close()
 
 
-def read_out(provider: Provider, body: bytes, parse: Callable[[bytes], Read], judge: Judge) -> Read:
-    """What an answer holds that is no stream. Raises Malformed, or what the vendor complains of in place of an answer:
-    some do so with a status of success."""
+def _read(
+    provider: Provider, response: httpx.Response, body: bytes, judge: Judge, parse: Callable[[bytes], Read]
+) -> Read:
+    """Raises Malformed, or what the vendor complains of in place of an answer: some do so with a status of success."""
     try:
         return parse(body)
     except Malformed:
         if not complains(load_first(body)):
             raise
-    raise judge(provider, 200, {}, body)
+    raise judge(provider, 200, _head(response), body)
 
 
 def _events(
@@ -229,7 +236,7 @@ def _events(
                 yield event
             control.enter("stall")
         if fault is not None:
-            raise fault
+            raise _timely(fault, response)
         if decoder.done:
             break
         control.check()  # silence between comments is silence, too
@@ -240,7 +247,7 @@ def _events(
     events, fault = _decoded(decoder.end)
     yield from events
     if fault is not None:
-        raise fault
+        raise _timely(fault, response)
 
 
 def _decoded(decode: Callable[..., None], *data: bytes) -> tuple[list[Event], ProviderFault | None]:
@@ -275,9 +282,19 @@ def _complaint(provider: Provider, judge: Judge, response: httpx.Response, contr
         for data in _chunks(provider, response, control, LARGEST_COMPLAINT):
             body += data
             control.check()
+    return judge(provider, response.status_code, _head(response), bytes(body))
+
+
+def _head(response: httpx.Response) -> Mapping[str, str]:
     now = format_datetime(datetime.now(UTC), usegmt=True)  # for a date to wait for, where the server does not say
-    headers = {"date": now, **{name.lower(): value for name, value in response.headers.items()}}
-    return judge(provider, response.status_code, headers, bytes(body))
+    return {"date": now, **{name.lower(): value for name, value in response.headers.items()}}
+
+
+def _timely(fault: ProviderFault, response: httpx.Response) -> ProviderFault:
+    """An error inside a success may name its delay in the head, which decoders never see."""
+    if fault.retry_after is None:
+        fault.retry_after = wait(_head(response))
+    return fault
 
 
 def _chunks(provider: Provider, response: httpx.Response, control: Control, most: int) -> Iterator[bytes]:

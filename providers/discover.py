@@ -18,7 +18,7 @@ def list_models(provider: Provider, timeout: float = 5.0) -> tuple[str, ...] | N
     request = SPOKEN[provider.dialect].models_request(provider) if provider.dialect in SPOKEN else None
     if request is None:
         return None
-    return SPOKEN[provider.dialect].parse_models(fetch(provider, request, timeout))
+    return fetch(provider, request, timeout, SPOKEN[provider.dialect].parse_models)
 
 
 def discover(provider: Provider, timeout: float = 1.0) -> tuple[Model, ...] | None:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from providers.call import Caller, Control, read_out
+from providers.call import Caller, Control
 from providers.errors import BadRequest, Malformed, ProviderFault
 from providers.provider import Provider
 from providers.wire import cloudflare, dialect
@@ -90,7 +90,7 @@ class Index:
         return self._ask(_request(self._provider, "GET", self._name, "/info"), parse_info, control)
 
     def _ask(self, request: HttpRequest, parse: Callable[[bytes], Read], control: Control) -> Read:
-        return read_out(self._provider, self._caller.send(self._provider, request, control, fault), parse, fault)
+        return self._caller.ask(self._provider, request, control, fault, parse)
 
 
 def upsert_request(provider: Provider, index: str, records: Iterable[Record]) -> HttpRequest:

@@ -108,7 +108,7 @@ def understand(value: Any, status: int, headers: Mapping[str, str] | None = None
     message, names = _words(value), frozenset(_names(value))
     if status == 200:  # some put the status where others put a word
         status = next((int(name) for name in sorted(names) if name.isdecimal() and 400 <= int(name[:9]) <= 599), status)
-    return Complaint(status, message, names, _retry_after(headers or {}, value, message))
+    return Complaint(status, message, names, wait(headers or {}, value, message))
 
 
 def complains(answer: Mapping[str, Any]) -> bool:
@@ -167,16 +167,17 @@ def _number(value: int) -> str:
     return str(value) if abs(value) < 10**12 else "number"
 
 
-def _retry_after(headers: Mapping[str, str], value: Any, message: str) -> float | None:
-    waits = (
+def wait(headers: Mapping[str, str], value: Any = None, message: str = "") -> float | None:
+    """Seconds after which to come again, by the head of an answer, else by its JSON or its words; None = not said."""
+    said = (
         _float(headers.get("retry-after-ms"), 0.001),
         _float(headers.get("retry-after"), 1.0),
         _until(headers.get("retry-after"), headers.get("date")),
         next((seconds(text(item.get("retryDelay"))) for item in _details(value) if "retryDelay" in item), None),
         seconds(hint[1]) if (hint := _HINT.search(message[: 4 * CLIP])) else None,
     )
-    wait = next((wait for wait in waits if wait is not None), None)
-    return None if wait is None else min(max(wait, 0.0), _LONGEST_WAIT_S)
+    first = next((one for one in said if one is not None), None)
+    return None if first is None else min(max(first, 0.0), _LONGEST_WAIT_S)
 
 
 def _details(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from providers.errors import BrokenStream, ContentFiltered, Malformed, ProviderF
 from providers.message import Chat, Event, Finish, Report, Usage
 from providers.provider import Provider
 from providers.wire import dialect, sse
-from providers.wire.complaint import TOO_LONG, read, rule, understand
+from providers.wire.complaint import TOO_LONG, complains, read, rule, understand
 from providers.wire.dialect import HttpRequest
 from providers.wire.field import counted, load, text, tree
 from providers.wire.think import Splitter
@@ -163,6 +163,8 @@ class Decoder(dialect.Decoder):
         if status in ("failed", "canceled", "aborted"):
             complaint = understand(prediction.get("error") or f"the prediction was {status}", 200)
             raise dialect.blame(self._provider, complaint, RULES)
+        if status != "succeeded" and complains(prediction):
+            raise dialect.blame(self._provider, understand(prediction, 200), RULES)
         if status != "succeeded":
             raise Malformed(f"{self._provider.name} sent something that is no prediction")
         self._close(prediction, out)

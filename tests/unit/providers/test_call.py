@@ -150,6 +150,16 @@ def test_an_answer_that_is_none_raises_its_meaning(
         assert caught.value.retry_after == 7
 
 
+THROTTLED = b'{"error": {"message": "slow down", "code": 429}}'
+
+
+@pytest.mark.parametrize("body", [THROTTLED, b"data: " + THROTTLED + b"\n\n"], ids=["flat", "in the stream"])
+def test_an_error_inside_a_success_may_name_its_delay_in_the_head(caller: Caller, body: bytes) -> None:
+    with Vendor(say("200 OK\r\nRetry-After: 7", body)) as vendor, pytest.raises(Throttled) as caught:
+        ask(caller, vendor)
+    assert caught.value.retry_after == 7
+
+
 @pytest.mark.parametrize("clock", ["", "\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT"], ids=["none", "its own"])
 def test_a_date_to_wait_for_is_read_by_the_clock_of_the_server_or_else_by_ours(caller: Caller, clock: str) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC) if clock else datetime.now(UTC)

@@ -74,6 +74,7 @@ def test_a_provider_without_a_list_has_none() -> None:
     ("script", "fault"),
     [
         (listing({"error": {"message": "no"}}, "401 Unauthorized"), BadCredentials),
+        (listing({"error": {"message": "no", "code": 401}}), BadCredentials),  # with a status of success
         (listing("a text"), Malformed),
         (Connection.wait_until_gone, TimedOut),
     ],

@@ -12,10 +12,11 @@ from goblin.settings import ProviderSettings, Settings
 from providers import price
 from providers.call import Caller, Control
 from providers.embed import Embed, Embeddings
-from providers.errors import BadRequest, Malformed, ProviderFault, UnknownModel
+from providers.errors import BadRequest, Malformed, ProviderFault, Throttled, UnknownModel
 from providers.message import Usage
 from providers.registry import load
 from providers.wire.embedding import EMBEDDING
+from tests.fakes.scripts import say
 from tests.fakes.vendor import KEY, PROMPT, Connection, Vendor, provider
 
 ASKED = Embed("e-1", ("a", "b"), "query", 2)
@@ -192,3 +193,13 @@ def test_an_error_answer_means_what_it_means_to_a_conversation(status: int) -> N
             caller.embed(provider(vendor.url, dialect="openai"), "e-1", ["a"], Control())
         caller.close()
     assert caught.value.slug == {401: "bad_credentials", 404: "unknown_model", 500: "server_error"}[status]
+
+
+def test_an_error_inside_a_success_is_read_with_its_head() -> None:
+    body = b'{"error": {"message": "slow down", "code": 429}}'
+    caller = Caller()
+    with Vendor(say("200 OK\r\nRetry-After: 7", body)) as vendor:
+        with pytest.raises(Throttled) as caught:
+            caller.embed(provider(vendor.url, dialect="openai"), "e-1", ["a"], Control())
+        caller.close()
+    assert caught.value.retry_after == 7

@@ -7,7 +7,7 @@ import pytest
 
 from providers.answer import collect
 from providers.call import Caller, Control
-from providers.errors import BrokenStream, Malformed, ServerError, TimedOut
+from providers.errors import BadCredentials, BrokenStream, Malformed, ServerError, TimedOut
 from providers.message import Event, Finish, Message, Report, Text, Usage
 from providers.provider import Deadlines
 from providers.sampling import Sampling
@@ -114,6 +114,11 @@ def test_a_failure_in_the_stream_needs_no_cancelling() -> None:
     with pytest.raises(ServerError):
         decoder.feed(event("error", "out of memory"), [])
     assert decoder.abandon() is None
+
+
+def test_an_error_in_place_of_a_prediction_means_what_it_says() -> None:
+    with pytest.raises(BadCredentials, match="no valid token"):
+        take(Decoder(VENDOR), b'{"title": "Unauthenticated", "detail": "no valid token", "status": 401}')
 
 
 def test_an_event_of_an_unknown_name_is_malformed() -> None:
