@@ -22,7 +22,9 @@ app.command("test")(trial.trial)
 def providers(
     context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Also those that lack a key or are switched off.")] = False,
-    reach: Annotated[bool, typer.Option("--reach", help="Ask those that are ready for their models: free.")] = False,
+    reach: Annotated[
+        bool, typer.Option("--reach/--no-reach", help="Ask those that are ready whether they are there, which is free.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="All, with all their models.")] = False,
 ) -> None:
     """List providers: key, reach, models, prices, and health if an API is running; or make one real call (`test`)."""
@@ -60,7 +62,7 @@ def providers(
 
 
 def _reached(known: "Iterable[Provider]") -> dict[str, str]:
-    """What each that is ready said when it was asked for its models, all at once."""
+    """What each that is ready said to the question for its models, or to none where it has no list; all at once."""
     from concurrent.futures import ThreadPoolExecutor
 
     ready = [one for one in known if one.ready]
@@ -69,14 +71,16 @@ def _reached(known: "Iterable[Provider]") -> dict[str, str]:
 
 
 def _ask(provider: "Provider") -> str:
-    from providers.discover import list_models
+    from providers.discover import knock, list_models
     from providers.errors import ProviderFault
 
     try:
-        names = list_models(provider, ASKED_S)
+        if list_models(provider, ASKED_S) is not None:
+            return "yes"
+        knock(provider, ASKED_S)
     except ProviderFault as fault:
         return f"no: {fault.message}"
-    return "has no list" if names is None else "yes"
+    return "yes, key not checked" if provider.needs_key else "yes"
 
 
 def as_value(provider: "Provider", health: Mapping[str, Any] | None, reached: str | None = None) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Caller:
 
         Raises ProviderFault (UnknownModel where no dialect makes vectors), or what `control` was cut with.
         """
-        embedder, judge = EMBEDDING.get(provider.dialect), SPOKEN.get(provider.dialect, SPOKEN["openai"]).fault
+        embedder, judge = EMBEDDING.get(provider.dialect), _judge_of(provider)
         if embedder is None:
             raise UnknownModel(f"{provider.name} makes no embeddings that are spoken here")
         parts: list[Embeddings] = []
@@ -201,13 +201,18 @@ def fetch(provider: Provider, request: HttpRequest, timeout_s: float, parse: Cal
         response = slot.send(request, provider, control)
         if response is None:
             raise Unreachable(f"{provider.name} closed the connection without an answer")
-        judge = SPOKEN[provider.dialect].fault
+        judge = _judge_of(provider)
         if not response.is_success:
             raise _complaint(provider, judge, response, control)
         return _read(provider, response, _body(provider, response, control, LARGEST_LIST), judge, parse)
     finally:
         control.finish()
         slot.close()
+
+
+def _judge_of(provider: Provider) -> Judge:
+    """Who only makes or keeps vectors complains as OpenAI does."""
+    return SPOKEN.get(provider.dialect, SPOKEN["openai"]).fault
 
 
 def _read(

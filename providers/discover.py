@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from providers.call import fetch
-from providers.errors import ProviderFault
+from providers.errors import ProviderFault, TimedOut, Unreachable
 from providers.provider import Model, Provider
 from providers.registry import Registry
+from providers.wire.dialect import HttpRequest
 from providers.wire.spoken import SPOKEN
 
 
@@ -19,6 +20,20 @@ def list_models(provider: Provider, timeout: float = 5.0) -> tuple[str, ...] | N
     if request is None:
         return None
     return fetch(provider, request, timeout, SPOKEN[provider.dialect].parse_models)
+
+
+def knock(provider: Provider, timeout: float = 5.0) -> None:
+    """Asks a provider that has no list for nothing, and without its key: whatever it says, it is there.
+
+    `timeout` in seconds. Raises Unreachable or TimedOut.
+    """
+    request = HttpRequest("GET", provider.base_url, {"accept": "*/*"})
+    try:
+        fetch(provider, request, timeout, bytes)
+    except (Unreachable, TimedOut):
+        raise
+    except ProviderFault:
+        return
 
 
 def discover(provider: Provider, timeout: float = 1.0) -> tuple[Model, ...] | None:

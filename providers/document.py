@@ -18,8 +18,8 @@ HEAD = """\
 # Providers
 
 Made from [the catalog](../providers/catalog/README.md) by `make docs`: edit the catalog, not this page.
-`goblin providers --all` shows whether a key is there, `goblin providers --reach` who can be reached, and
-`goblin providers test NAME` makes one real call.
+`goblin providers` shows those that are ready and whether they can be reached, with `--all` the others, too, and what
+they lack; `goblin providers test NAME` makes one real call.
 
 Nothing here was checked against a live vendor. Addresses, keys and models may be set in goblin.toml for each provider,
 and a provider that is not listed needs no more than a `base_url`."""

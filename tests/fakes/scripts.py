@@ -24,6 +24,10 @@ def answer_always(connection: Connection) -> None:
         connection.send(END)
 
 
+def hang_up(connection: Connection) -> None:
+    connection.request()
+
+
 def say(head: str, body: bytes = b"") -> Callable[[Connection], None]:
     def script(connection: Connection) -> None:
         connection.request()

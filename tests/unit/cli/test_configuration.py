@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from tests.fakes.scripts import hang_up, say
+from tests.fakes.vendor import Vendor
+
 Goblin = Callable[..., Result]
 SECRET = "sk-do-not-show-me"
 
@@ -20,7 +23,10 @@ def test_it_says_who_is_ready_and_what_the_others_lack(goblin: Goblin) -> None:
 
 
 def test_no_secret_is_printed(goblin: Goblin) -> None:
-    Path("goblin.toml").write_text(f'[providers.anthropic]\napi_key = "{SECRET}"\n')
+    nowhere = 'base_url = "http://127.0.0.1:9"\n'
+    Path("goblin.toml").write_text(
+        f'[providers.anthropic]\napi_key = "{SECRET}"\n{nowhere}[providers.openai]\n{nowhere}'
+    )
     for arguments in (["check"], ["check", "--json"], ["providers", "--all"], ["providers", "--json"]):
         result = goblin(*arguments, OPENAI_API_KEY=SECRET, DATABASE_URL=f"postgresql://me:{SECRET}@127.0.0.1:9/x")
         assert result.exit_code == 0
@@ -101,17 +107,36 @@ def test_providers_show_keys_models_and_prices(goblin: Goblin) -> None:
         "[providers.mine]\nbase_url = 'http://127.0.0.1:9/v1'\nmodels = ['small']\n"
         "input_usd_mtok = '0.075'\noutput_usd_mtok = '3'\n"
     )
-    row = next(line for line in goblin("providers").stdout.splitlines() if line.startswith("mine"))
+    row = next(line for line in goblin("providers", "--no-reach").stdout.splitlines() if line.startswith("mine"))
     assert row.split() == ["mine", "not", "needed", "yes", "small", "0.075", "3.00"]
-    mine = next(one for one in json.loads(goblin("providers", "--json").stdout) if one["id"] == "mine")
-    assert mine["models"][0]["input_usd_mtok"] == "0.075"
+    mine = next(one for one in json.loads(goblin("providers", "--json", "--no-reach").stdout) if one["id"] == "mine")
+    assert (mine["models"][0]["input_usd_mtok"], mine["reached"]) == ("0.075", None)
+
+
+def test_those_that_are_ready_are_asked_whether_they_are_there(goblin: Goblin) -> None:
+    listing, refusal = say("200 OK", b'{"data": [{"id": "small"}]}'), say("401 No", b'{"error": "no such key"}')
+    with Vendor(listing, refusal) as openai, Vendor(say("404 Not Found")) as mine, Vendor(hang_up) as mute:
+        urls = {"openai": openai.url, "mine": mine.url, "mute": mute.url, "away": "http://127.0.0.1:9"}
+        rows = (f"[providers.{name}]\nbase_url = '{url}'\nmodels = ['small']\n" for name, url in urls.items())
+        Path("goblin.toml").write_text("".join(rows))
+        table = goblin("providers", OPENAI_API_KEY=SECRET).stdout.partition("\n\n")[0]
+        again = json.loads(goblin("providers", "--json", OPENAI_API_KEY=SECRET).stdout)
+    said = {line.split()[0]: " ".join(line.split()) for line in table.splitlines()}
+    assert said["id"].endswith("success reached")
+    assert said["openai"].endswith(" yes")
+    assert said["mine"].endswith(" yes")  # it has no list: that it answers is enough
+    assert "no: mute cannot be reached" in said["mute"]
+    assert "no: away cannot be reached" in said["away"]
+    reached = {one["id"]: one["reached"] for one in again}
+    assert "no such key" in reached["openai"]
+    assert reached["anthropic"] is None  # not asked: it has no key
 
 
 def test_those_that_are_not_ready_are_apart_and_counted(goblin: Goblin) -> None:
-    some = goblin("providers", OPENAI_API_KEY=SECRET)
+    some = goblin("providers", "--no-reach", OPENAI_API_KEY=SECRET)
     assert "ai21" not in some.stdout
     assert "more are not ready: `goblin providers --all`" in some.stderr
-    ready, _, lacking = goblin("providers", "--all", OPENAI_API_KEY=SECRET).stdout.split("\n\n")
+    ready, _, lacking = goblin("providers", "--no-reach", "--all", OPENAI_API_KEY=SECRET).stdout.split("\n\n")
     assert any(line.startswith("openai ") for line in ready.splitlines())
     row = next(line for line in lacking.splitlines() if line.startswith("ai21 "))
     assert row.split("  ")[-1].strip() == "no key: set AI21_API_KEY"
@@ -128,7 +153,7 @@ def test_prices_of_the_catalog_are_shown_before_there_is_a_key(goblin: Goblin) -
 
 def test_who_makes_or_keeps_vectors_is_shown_with_the_price(goblin: Goblin) -> None:
     keys = {"OPENAI_API_KEY": SECRET, "VOYAGE_API_KEY": SECRET, "CLOUDFLARE_API_TOKEN": SECRET}
-    shown = goblin("providers", "--all", CLOUDFLARE_ACCOUNT_ID="a1", **keys)
+    shown = goblin("providers", "--no-reach", "--all", CLOUDFLARE_ACCOUNT_ID="a1", **keys)
     _, vectors, lacking = (part.splitlines() for part in shown.stdout.split("\n\n"))
     rows = {line.split()[0]: line.split()[1:] for line in vectors}
     assert rows["openai"] == ["yes", "text-embedding-3-small", "0.02"]
@@ -139,10 +164,10 @@ def test_who_makes_or_keeps_vectors_is_shown_with_the_price(goblin: Goblin) -> N
     assert not any(line.startswith(("voyage ", "cloudflare_vectorize ")) for line in lacking)
     (jina,) = (line for line in lacking if line.startswith("jina "))
     assert "no key: set JINA_API_KEY" in jina
-    plain = goblin("providers", **keys).stdout.split("\n\n")[1]
+    plain = goblin("providers", "--no-reach", **keys).stdout.split("\n\n")[1]
     assert "mistral" not in plain
     assert "ollama" not in plain
-    known = {one["id"]: one for one in json.loads(goblin("providers", "--json", **keys).stdout)}
+    known = {one["id"]: one for one in json.loads(goblin("providers", "--no-reach", "--json", **keys).stdout)}
     (small,) = known["openai"]["embedding_models"]
     assert (small["id"], small["input_usd_mtok"]) == ("text-embedding-3-small", "0.02")
     assert small["price_source"].startswith("genai-prices ")
@@ -152,7 +177,9 @@ def test_who_makes_or_keeps_vectors_is_shown_with_the_price(goblin: Goblin) -> N
 
 def test_a_provider_whose_models_have_no_price_says_so(goblin: Goblin) -> None:
     row = next(
-        line for line in goblin("providers", BAICHUAN_API_KEY=SECRET).stdout.splitlines() if line.startswith("baichuan")
+        line
+        for line in goblin("providers", "--no-reach", BAICHUAN_API_KEY=SECRET).stdout.splitlines()
+        if line.startswith("baichuan")
     )
     assert "no price: set one in goblin.toml" in row
 
@@ -211,6 +238,6 @@ def test_ones_own_catalog_is_checked_and_counted(goblin: Goblin) -> None:
 def test_health_comes_from_a_running_api(goblin: Goblin, api: object) -> None:
     health = {"latency": 0.25, "success_rate": 0.5, "cost_per_token": None}
     api.answer("GET", "/providers", (200, json.dumps({"providers": [{"id": "openai", "health": health}]})))  # type: ignore[attr-defined]
-    shown = goblin("providers", GOBLIN_URL=api.url, OPENAI_API_KEY=SECRET).stdout  # type: ignore[attr-defined]
+    shown = goblin("providers", "--no-reach", GOBLIN_URL=api.url, OPENAI_API_KEY=SECRET).stdout  # type: ignore[attr-defined]
     row = next(line for line in shown.splitlines() if line.startswith("openai"))
     assert row.split()[-3:] == ["0.25", "s", "50%"]

@@ -22,7 +22,7 @@ from providers.errors import (
 )
 from providers.message import Finish, Text
 from tests.fakes.said import sse
-from tests.fakes.scripts import HELLO, SOON, STOP, answer_always, answer_once, ask, limits, say, stream
+from tests.fakes.scripts import HELLO, SOON, STOP, answer_always, answer_once, ask, hang_up, limits, say, stream
 from tests.fakes.vendor import KEY, PROMPT, Connection, Vendor, chat, chunk, provider
 
 
@@ -72,9 +72,6 @@ def test_a_kept_connection_that_the_server_closed_is_replaced_in_silence(caller:
 
 
 def test_a_new_connection_that_ends_without_an_answer_is_not_tried_again(caller: Caller) -> None:
-    def hang_up(connection: Connection) -> None:
-        connection.request()
-
     with Vendor(hang_up, answer_once) as vendor:
         with pytest.raises(Unreachable):
             ask(caller, vendor)
