@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from providers.embed import Embed, Embedder, Embeddings, Vector
-from providers.errors import Malformed
+from providers.errors import ContextTooLong, Malformed
 from providers.message import Usage
 from providers.provider import Provider
 from providers.wire import dialect
@@ -118,6 +118,37 @@ class Titan:
         return _embeddings(rows, count_, answer.get("inputTextTokenCount"))
 
 
+class Vertex:
+    """Google's models at Vertex: Gemini's take one text in a request and words of their own; those before them were
+    asked for predictions, like any model there."""
+
+    most_texts = 1
+
+    def request(self, provider: Provider, embed: Embed) -> HttpRequest:
+        text, task = "".join(embed.texts), f"RETRIEVAL_{embed.purpose.upper()}"
+        wish: dict[str, Any] = {"autoTruncate": False}  # else what is too long is cut, and no error says so
+        if embed.dimensions is not None:
+            wish["outputDimensionality"] = embed.dimensions
+        if "gemini" in embed.model:
+            content = {"role": "user", "parts": [{"text": text}]}
+            asked = {"content": content, "embedContentConfig": {**wish, "taskType": task}}
+            return _post(provider, embed, _VERTEX, asked, ":embedContent")
+        instances = [{"content": text, "task_type": task}]
+        return _post(provider, embed, _VERTEX, {"instances": instances, "parameters": wish}, ":predict")
+
+    def parse(self, body: bytes, count_: int) -> Embeddings:
+        answer = load(body)
+        predicted = [tree(row).get("embeddings") for row in entries(answer.get("predictions"))]
+        found = [tree(one) for one in ([answer["embedding"]] if "embedding" in answer else predicted)]
+        told = [tree(one.get("statistics")) for one in found]
+        if any(one.get("truncated") is True for one in (answer, *told)):
+            raise ContextTooLong("a text was cut before its vector was made")
+        counts = [tree(answer.get("usageMetadata")).get("promptTokenCount"), *(one.get("token_count") for one in told)]
+        read = next((one for one in counts if one is not None), None)
+        return _embeddings([one.get("values") for one in found], count_, read)
+
+
+_VERTEX = "/v1beta1/publishers/google/models/{model}"
 EMBEDDING: Mapping[str, Embedder] = MappingProxyType(
     {
         "openai": OpenAi(),
@@ -126,15 +157,16 @@ EMBEDDING: Mapping[str, Embedder] = MappingProxyType(
         "ollama": Ollama(),
         "cohere": Cohere(),
         "bedrock": Titan(),
+        "vertex": Vertex(),
     }
 )
 
 
-def _post(provider: Provider, embed: Embed, path: str, body: dict[str, Any]) -> HttpRequest:
+def _post(provider: Provider, embed: Embed, path: str, body: dict[str, Any], verb: str = "") -> HttpRequest:
     ways = dialect.quirks(provider, embed.model)
     return HttpRequest(
         "POST",
-        dialect.url(provider, provider.embeddings_path or path, embed.model),
+        dialect.url(provider, (provider.embeddings_path or path) + verb, embed.model),
         dialect.headers(provider, "application/json", ways.get("headers")),
         json.dumps(body).encode(),
     )

@@ -32,6 +32,15 @@ HELD = 24 * 2**20  # bytes that one decoder may hold, whatever comes
 ENDLESS = 32 * 2**20  # bytes of an answer that never ends
 ENDLESS_EVERY = 500  # cases
 BODIES = {dialect: [one.body for one in TRANSCRIPTS if one.dialect == dialect] for dialect in SPOKEN}
+VECTORS = [
+    b'{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1.5,2]}],"usage":{"prompt_tokens":9}}',
+    b'{"embeddings":[{"values":[1.5,2]},{"values":[3,4]}],"usageMetadata":{"promptTokenCount":9}}',
+    b'{"embeddings":[[1.5,2],[3,4]],"prompt_eval_count":9}',
+    b'{"embeddings":{"float":[[1.5,2],[3,4]]},"meta":{"billed_units":{"input_tokens":9.0}}}',
+    b'{"embedding":[1.5,2],"inputTextTokenCount":9}',
+    b'{"predictions":[{"embeddings":{"values":[1.5,2],"statistics":{"token_count":9.0,"truncated":false}}}]}',
+    b'{"embedding":{"values":[1.5,2]},"usageMetadata":{"promptTokenCount":9},"truncated":false}',
+]
 SEEDS = [
     b"", b"\n", b"\r\n\r\n", b"data:", b"data: \n\n", b"data: [DONE]\n\n", b"event: error\n", b": ping\n\n", b"\x00",
     b"\xff\xfe", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\\ud800", b"null", b"[]", b"{}", b'""', b"true", b"-1", b"1e999",
@@ -172,6 +181,7 @@ WORDS = [
     "tool_calls", "function", "arguments", "name", "index", "functionCall", "args", "toolUse", "output", "status", "id",
     "urls", "stream", "metrics", "response", "result", "success", "errors", "stopReason", "text", "data", "embedding",
     "embeddings", "float", "values", "models", "matches", "score", "contentBlockIndex", "input", "start", "details",
+    "predictions", "statistics", "truncated", "usageMetadata",
 ]  # fmt: skip
 
 
@@ -267,7 +277,7 @@ def play(number: int) -> str:
 def _read_whole(dice: random.Random, dialect: str) -> str:
     """The readers of answers that are no streams: complaints, vectors, lists, matches, headers."""
     vendor = provider("https://vendor.example/v1", dialect=dialect)
-    value = spoilt(dice, [json.dumps(anything(dice, 6)).encode(), *BODIES[dialect]])
+    value = spoilt(dice, [json.dumps(anything(dice, 6)).encode(), *BODIES[dialect], *VECTORS])
     headers = {
         name: dice.choice(("", "7", "-1", "1e400", "nan", "6m0s", "Mon, 99 Foo", "9" * 50, "x" * 9)) for name in HEADERS
     }
@@ -281,8 +291,8 @@ def _read_whole(dice: random.Random, dialect: str) -> str:
                 fault.message.encode()
             case "models":
                 SPOKEN[dialect].parse_models(value)
-            case "vectors" if dialect in EMBEDDING:
-                EMBEDDING[dialect].parse(value, dice.randint(0, 3))
+            case "vectors":
+                EMBEDDING[dice.choice(list(EMBEDDING))].parse(value, dice.randint(0, 3))
             case "matches":
                 vectorize.parse_matches(value)
             case _:

@@ -12,7 +12,7 @@ from goblin.settings import ProviderSettings, Settings
 from providers import price
 from providers.call import Caller, Control
 from providers.embed import Embed, Embeddings
-from providers.errors import BadRequest, Malformed, ProviderFault, Throttled, UnknownModel
+from providers.errors import BadRequest, ContextTooLong, Malformed, ProviderFault, Throttled, UnknownModel
 from providers.message import Usage
 from providers.registry import load
 from providers.wire.embedding import EMBEDDING
@@ -56,6 +56,38 @@ def test_cohere_is_told_what_the_vectors_are_for(purpose: Any) -> None:
     }
 
 
+@pytest.mark.parametrize("purpose", ["document", "query"])
+def test_vertex_is_asked_for_the_content_of_one_text_and_never_for_a_part_of_it(purpose: Any) -> None:
+    url, body = asked("vertex", Embed("gemini-e-1", ("a",), purpose, 2))
+    assert url == "https://v.example/v1beta1/publishers/google/models/gemini-e-1:embedContent"
+    assert body == {
+        "content": {"role": "user", "parts": [{"text": "a"}]},
+        "embedContentConfig": {
+            "autoTruncate": False,
+            "outputDimensionality": 2,
+            "taskType": f"RETRIEVAL_{purpose.upper()}",
+        },
+    }
+
+
+def test_vertex_is_asked_for_predictions_of_models_before_gemini() -> None:
+    url, body = asked("vertex", Embed("e-1", ("a",)))
+    assert url == "https://v.example/v1beta1/publishers/google/models/e-1:predict"
+    instance = {"content": "a", "task_type": "RETRIEVAL_DOCUMENT"}
+    assert body == {"instances": [instance], "parameters": {"autoTruncate": False}}
+
+
+CUT = {"values": [1, 2], "statistics": {"token_count": 9, "truncated": True}}
+
+
+@pytest.mark.parametrize(
+    "answer", [{"predictions": [{"embeddings": CUT}]}, {"embedding": {"values": [1, 2]}, "truncated": True}]
+)
+def test_the_vector_of_a_text_that_was_cut_is_no_vector_of_the_text(answer: Any) -> None:
+    with pytest.raises(ContextTooLong):
+        EMBEDDING["vertex"].parse(json.dumps(answer).encode(), 1)
+
+
 ANSWERS = [
     (
         "openai",
@@ -73,6 +105,22 @@ ANSWERS = [
         Usage(input=9),
     ),
 ]
+
+
+WHOLE = {"values": [1.5, 2], "statistics": {"token_count": 9.0, "truncated": False}}
+ONE_BY_ONE = [
+    ("bedrock", {"embedding": [1.5, 2], "inputTextTokenCount": 9}),
+    ("vertex", {"predictions": [{"embeddings": WHOLE}], "metadata": {"billableCharacterCount": 4}}),
+    ("vertex", {"embedding": {"values": [1.5, 2]}, "usageMetadata": {"promptTokenCount": 9}, "truncated": False}),
+]
+
+
+@pytest.mark.parametrize(("dialect", "answer"), ONE_BY_ONE)
+def test_who_takes_one_text_answers_with_one_vector(dialect: str, answer: Any) -> None:
+    body = json.dumps(answer).encode()
+    assert EMBEDDING[dialect].parse(body, 1) == Embeddings(((1.5, 2.0),), Usage(input=9))
+    with pytest.raises(Malformed):
+        EMBEDDING[dialect].parse(body, 2)
 
 
 @pytest.mark.parametrize(("dialect", "answer", "usage"), ANSWERS)
@@ -97,7 +145,9 @@ def test_what_is_no_vector_is_malformed(vector: Any) -> None:
 @pytest.mark.parametrize("dialect", EMBEDDING)
 @given(data=st.data())
 def test_garbage_raises_nothing_but_malformed(dialect: str, data: st.DataObject) -> None:
-    words = st.sampled_from(["data", "embedding", "embeddings", "values", "float", "index", "usage", "meta"])
+    words = st.sampled_from(
+        ["data", "embedding", "embeddings", "predictions", "values", "float", "index", "usage", "meta", "statistics"]
+    )
     value = st.recursive(
         st.none() | st.integers() | st.floats() | st.text(max_size=3),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4),
