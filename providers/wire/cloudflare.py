@@ -100,6 +100,6 @@ class Decoder(openai.Decoder):
             return
         if (usage := openai.usage_of(tree(chunk.get("usage")))) is not None:
             self._report = Report(usage)
-        calls = [{"function": call} for call in entries(chunk.get("tool_calls"))]
+        calls = [call if "function" in tree(call) else {"function": call} for call in entries(chunk.get("tool_calls"))]
         said = {"content": chunk["response"], "tool_calls": calls}
         super()._read({"choices": [{part: said}], "errors": chunk.get("errors")}, part, out)

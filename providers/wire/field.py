@@ -48,6 +48,11 @@ def text(value: Any) -> str:
     return _UNSTORABLE.sub("\ufffd", value) if _UNSTORABLE.search(value) else value
 
 
+def speech(value: Any) -> str:
+    """A piece of an answer: some send one that is only digits as a number."""
+    return str(value) if type(value) in (int, float) else text(value)
+
+
 def counted(value: Any) -> int | None:
     """Tokens, also of vendors whose counts are decimals; None for anything that is not a sensible number of them: what
     cannot be read is unknown, and not nothing."""

@@ -22,7 +22,7 @@ from providers.provider import Provider
 from providers.wire import dialect, gateway, reason, sse
 from providers.wire.complaint import TOO_LONG, Rule, complains, read, rule, understand
 from providers.wire.dialect import HttpRequest
-from providers.wire.field import count, counted, entries, load, load_first, text, tree
+from providers.wire.field import count, counted, entries, load, load_first, speech, text, tree
 from providers.wire.think import Splitter
 from providers.wire.tool import NO_TOOLS, Pieces, said
 
@@ -187,15 +187,14 @@ class Decoder(dialect.Decoder):
 
     def _speak(self, delta: dict[str, Any], out: list[Event]) -> None:
         content = delta.get("content")
-        if thought := text(delta.get("reasoning_content")) or text(delta.get("reasoning")):
+        if thought := speech(delta.get("reasoning_content")) or speech(delta.get("reasoning")):
             out.append(Thought(thought))
         if not self._reasoned.add_all(delta.get("thinking_blocks")):
             self._reasoned.add(thought)
-        if isinstance(content, str):
-            if content:
-                self._split.feed(text(content), out)
-        elif content:
-            self._speak_parts(entries(content), out)
+        if isinstance(content, list):
+            self._speak_parts(content, out)
+        elif words := speech(content):
+            self._split.feed(words, out)
         self._tools.add_all(delta.get("tool_calls"))
         if refusal := text(delta.get("refusal")):
             self._refused = True
