@@ -157,9 +157,7 @@ class Decoder(dialect.Decoder):
             self._speak(event.get("index"), tree(event.get("content_block")), out)
         elif kind == "content_block_stop":
             self._reasoned.end()
-            if self._tools.are_open:
-                self._reasoned.tell(out)
-                self._tools.close(out)
+            self._tell_calls(out, event.get("index"))
         elif kind == "message_start":
             message = tree(event.get("message"))
             self._counts = _counts(tree(message.get("usage")))
@@ -186,12 +184,18 @@ class Decoder(dialect.Decoder):
         elif piece := text(delta.get("partial_json")):
             self._tools.add(index, arguments=piece)
 
+    def _tell_calls(self, out: list[Event], index: Any = None) -> None:
+        if self._tools.are_open:
+            self._reasoned.tell(out)
+            self._tools.close(out, index)
+
     def _close(self, event: dict[str, Any], out: list[Event]) -> None:
         """Counts are reported with the reason for the end: before it, the output count is no more than a beginning."""
         reason = text(tree(event.get("delta")).get("stop_reason"))
         self._counts |= _counts(tree(event.get("usage")))
         if reason and self._reason is None:
             self._reason = reason
+            self._tell_calls(out)  # blocks may be left open
             out.append(Finish(_REASONS.get(reason, "stop"), reason))
         if self._reason is not None and (usage := usage_of(self._counts)) is not None:
             out.append(Report(usage, self._model))

@@ -217,9 +217,7 @@ class Decoder(dialect.Decoder):
                 self._speak(event.get("contentBlockIndex"), tree(event.get("delta")), out)
             case "contentBlockStop":
                 self._reasoned.end()
-                if self._tools.are_open:
-                    self._reasoned.tell(out)
-                    self._tools.close(out)
+                self._tell_calls(out, event.get("contentBlockIndex"))
             case "messageStop" if not self._finished:
                 self._finish(text(event.get("stopReason")), out)
             case "metadata":
@@ -227,10 +225,16 @@ class Decoder(dialect.Decoder):
                 if (usage := usage_of(tree(event.get("usage")))) is not None:
                     out.append(Report(usage))
 
+    def _tell_calls(self, out: list[Event], index: Any = None) -> None:
+        if self._tools.are_open:
+            self._reasoned.tell(out)
+            self._tools.close(out, index)
+
     def _finish(self, reason: str, out: list[Event]) -> None:
         if reason in _MALFORMED:
             raise Malformed(f"{self._provider.name} says of its own answer: {reason}")
         self._finished = True
+        self._tell_calls(out)  # blocks may be left open
         out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
 
     def _speak(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:

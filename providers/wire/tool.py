@@ -83,6 +83,13 @@ class _Piecework:
     name: str = ""
     said: StringIO = field(default_factory=StringIO)
 
+    def is_other(self, call_id: str, name: str) -> bool:
+        return call_id != self.id if call_id and self.id else self.name not in ("", name)
+
+    @property
+    def size(self) -> int:
+        return len(self.id) + len(self.name) + self.said.tell()
+
 
 class Pieces:
     """Calls whose arguments come in pieces. A call counts once it is closed."""
@@ -96,7 +103,7 @@ class Pieces:
 
     def add(self, index: Any, call_id: Any = None, name: Any = None, arguments: Any = None) -> None:
         """The first piece of an index brings its id and name. Raises Malformed for more than anybody would call."""
-        at = index if type(index) is int else len(self._open) - 1 if not name else len(self._open)
+        at = index if type(index) is int else self._place(text(call_id), text(name))
         call = self._under(at, text(call_id), text(name))
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments) if arguments else ""
@@ -104,10 +111,19 @@ class Pieces:
         if len(self._open) > MOST_CALLS or self._size > LONGEST_CALLS:
             raise Malformed("the answer calls more tools, or with more words, than anybody would")
 
+    def _place(self, call_id: str, name: str) -> int:
+        """Where a piece without an index belongs: to the call of its id, else to the last one; a name begins one."""
+        known = next((call.index for call in self._open if call_id and call.id == call_id), None)
+        if known is not None:
+            return known
+        last = self._open[-1].index if self._open else -1
+        return last + 1 if name else last
+
     def _under(self, index: int, call_id: str, name: str) -> _Piecework:
-        """Some begin every call under the same index: another id, with a name, is another call."""
+        """Some begin every call under the same index: another id, with a name, is another call, and another name is
+        where there are no ids."""
         call = self._at.get(index)
-        if call is None or (name and call_id and call.id and call.id != call_id):
+        if call is None or (name and call.is_other(call_id, name)):
             call = self._at[index] = _Piecework(index)
             self._open.append(call)
         before = len(call.id) + len(call.name)
@@ -125,12 +141,14 @@ class Pieces:
     def are_open(self) -> bool:
         return bool(self._open)
 
-    def close(self, out: list[Event]) -> bool:
-        """All that are open are whole. True when there were any."""
+    def close(self, out: list[Event], index: Any = None) -> bool:
+        """All that are open, or open under an index, are whole. True when there were any."""
         calls = sorted(self._open, key=lambda call: call.index)
-        called = [ToolCall(call.id, call.name, call.said.getvalue() or "{}") for call in calls if call.name]
+        ended = [call for call in calls if type(index) is not int or call.index == index]
+        called = [ToolCall(call.id, call.name, call.said.getvalue() or "{}") for call in ended if call.name]
         out.extend(called)
-        self._open.clear()
-        self._at.clear()
-        self._size = 0
+        for call in ended:
+            self._open.remove(call)
+            self._at.pop(call.index, None)
+            self._size -= call.size
         return bool(called)

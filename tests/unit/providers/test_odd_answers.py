@@ -1,11 +1,13 @@
 """Answers that bend their dialect, and that the vendors' own clients or others who know them take for whole."""
 
+from typing import Any
+
 import pytest
 
 from providers.answer import collect
 from providers.message import Finish, Text, ToolCall
 from tests.fakes.decode import decode
-from tests.fakes.said import DONE, delta, sse
+from tests.fakes.said import DONE, MESSAGE_START, delta, framed, named, sse
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,86 @@ def test_a_call_in_the_form_of_chat_completions_is_one_in_a_native_answer() -> N
     call = {"id": "a", "type": "function", "index": 0, "function": {"name": "look", "arguments": "{}"}}
     events = decode("cloudflare", sse({"response": "Hm", "tool_calls": [call]}, end=DONE))
     assert events == [Text("Hm"), ToolCall("a", "look", "{}"), Finish("tool", "stop")]
+
+
+def piece(name: str | None, words: str, **more: Any) -> dict[str, Any]:
+    return {"function": {"name": name, "arguments": words}, **more}
+
+
+LOOK, WAIT = ToolCall("a", "look", '{"x": 1}'), ToolCall("b", "wait", '{"y": 2}')
+
+
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        (
+            [
+                piece("look", "", id="a"),
+                piece("wait", "", id="b"),
+                piece(None, '{"x": ', id="a"),
+                piece(None, '{"y": 2}', id="b"),
+                piece(None, "1}", id="a"),
+            ],
+            [LOOK, WAIT],
+        ),
+        ([piece("look", '{"x": ', id="a"), piece("look", "1}", id="a")], [LOOK]),
+        (
+            [piece("look", '{"x": ', id="a", index=5), piece(None, "1}"), piece("wait", '{"y": 2}', id="b")],
+            [LOOK, WAIT],
+        ),
+        (
+            [piece("look", '{"x": 1}', index=0), piece("wait", '{"y": 2}', index=0)],
+            [ToolCall("", "look", '{"x": 1}'), ToolCall("", "wait", '{"y": 2}')],
+        ),
+    ],
+    ids=["ids in place of indexes", "a name said again", "an index for the first piece only", "one index and no ids"],
+)
+def test_pieces_of_calls_find_their_call(pieces: list[dict[str, Any]], calls: list[ToolCall]) -> None:
+    body = sse(*(delta(tool_calls=[one]) for one in pieces), delta("tool_calls"), end=DONE)
+    assert decode("openai", body) == [*calls, Finish("tool", "tool_calls")]
+
+
+def anthropic(*blocks: tuple[str, int, Any]) -> bytes:
+    events: list[dict[str, Any]] = []
+    for kind, index, said in blocks:
+        match kind:
+            case "start":
+                call = {"type": "tool_use", "id": said[0], "name": said[1], "input": {}}
+                events.append({"type": "content_block_start", "index": index, "content_block": call})
+            case "piece":
+                words = {"type": "input_json_delta", "partial_json": said}
+                events.append({"type": "content_block_delta", "index": index, "delta": words})
+            case "stop":
+                events.append({"type": "content_block_stop", "index": index})
+    end = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}}
+    return named(MESSAGE_START, *events, end, {"type": "message_stop"})
+
+
+def bedrock(*blocks: tuple[str, int, Any]) -> bytes:
+    events: list[tuple[str, Any]] = []
+    for kind, index, said in blocks:
+        at = {"contentBlockIndex": index}
+        match kind:
+            case "start":
+                start = {"toolUse": {"toolUseId": said[0], "name": said[1]}}
+                events.append(("contentBlockStart", {**at, "start": start}))
+            case "piece":
+                events.append(("contentBlockDelta", {**at, "delta": {"toolUse": {"input": said}}}))
+            case "stop":
+                events.append(("contentBlockStop", at))
+    return framed(*events, ("messageStop", {"stopReason": "tool_use"}), ("metadata", {"usage": {}}))
+
+
+@pytest.mark.parametrize("form", [anthropic, bedrock])
+@pytest.mark.parametrize("left_open", [False, True])
+def test_blocks_of_calls_may_interleave_and_stay_open(form: Any, left_open: bool) -> None:
+    body = form(
+        ("start", 0, ("a", "look")),
+        ("start", 1, ("b", "wait")),
+        ("piece", 0, '{"x": 1}'),
+        ("piece", 1, '{"y": '),
+        ("stop", 0, None),
+        ("piece", 1, "2}"),
+        *([] if left_open else [("stop", 1, None)]),
+    )
+    assert decode(form.__name__, body)[:3] == [LOOK, WAIT, Finish("tool", "tool_use")]
