@@ -12,6 +12,7 @@ from goblin.errors import TooLarge, UsageError
 
 _LONGEST_FIELD = 4_096  # bytes, of a field and of a part's head
 _MOST_PARTS = 32
+_UNREADABLE = (ValueError, TypeError)  # how the libraries stumble over parameters
 
 
 class BadForm(UsageError):
@@ -65,7 +66,7 @@ class Form:
         self._is_whole = False
         try:
             self._parser = self._made(_boundary(content_type))
-        except ValueError:  # as all of the libraries' are: a boundary without end, say
+        except _UNREADABLE:  # a boundary without end, say
             raise BadForm("the content-type of the form cannot be read") from None
 
     def _made(self, boundary: str) -> MultipartParser:
@@ -112,7 +113,10 @@ class Form:
     def _end_head(self) -> None:
         part = self._part
         said = _header("content-disposition", part.head.get("content-disposition", ""))
-        part.name, part.filename = str(said.get_param("name", "", "content-disposition")), said.get_filename()
+        try:
+            part.name, part.filename = str(said.get_param("name", "", "content-disposition")), said.get_filename()
+        except _UNREADABLE:  # a name in an encoding that is none, say
+            raise BadForm("the content-disposition of a part cannot be read") from None
         if part.filename is not None:
             self._events.append(FileBegin(part.name, part.filename))
 

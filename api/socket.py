@@ -17,6 +17,7 @@ from ledger.states import RunStatus
 router = APIRouter()
 _PROTOCOL = "goblin"  # offered beside `bearer.<key>` by clients that cannot send headers
 _UNAUTHORIZED, _NOT_FOUND, _TRY_AGAIN = 4401, 4404, 1013
+_LONGEST_REASON = 123  # bytes that a close has room for
 
 
 @router.websocket("/ws/stream/{stream_id}")
@@ -27,7 +28,7 @@ async def stream(socket: WebSocket, stream_id: str, house: HouseDep, after: str 
         caller = await house.doors.admit(socket, bearer(socket))
         run = await run_in_threadpool(views.run, house.ledger, run_of(stream_id), caller.key_id)
     except GoblinError as error:
-        await socket.close(_code(error), error.message[:100])
+        await socket.close(_code(error), error.message.encode()[:_LONGEST_REASON].decode(errors="ignore"))
         return
     talking = asyncio.create_task(_talk(socket, house, Follower(house, run.id, cursor=after)))
     leaving = asyncio.create_task(_left(socket))

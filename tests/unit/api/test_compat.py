@@ -178,7 +178,7 @@ def test_a_socket_resumes(api: Any) -> None:
         assert json.loads(socket.recv(timeout=10))["chunk"] == "two"
 
 
-@pytest.mark.parametrize("stream", ["stream_nonsense", "stream_0199c2f46f0e7c3a9d0b2f6f1f1f7a10"])
+@pytest.mark.parametrize("stream", ["stream_nonsense", "stream_0199c2f46f0e7c3a9d0b2f6f1f1f7a10", "%C3%A9" * 100])
 def test_a_socket_to_nowhere_is_closed_with_4404(api: Any, stream: str) -> None:
     with opened(api, stream) as socket, pytest.raises(ConnectionClosed) as closed:
         socket.recv(timeout=10)

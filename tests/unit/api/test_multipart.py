@@ -51,11 +51,19 @@ def test_another_kind_of_body_is_refused(content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "boundary", ["boundary=" + "x" * 300, "boundary*" + "9" * 5_000 + "*=x", "boundary*=utf-8''%ff"]
+    "boundary",
+    ["boundary=" + "x" * 300, "boundary*" + "9" * 5_000 + "*=x", "boundary*=utf-8''%ff", "boundary*1=x; boundary*=y"],
 )
 def test_a_boundary_that_cannot_be_one_is_refused(boundary: str) -> None:
     with pytest.raises(BadForm):
         Form(f"multipart/form-data; {boundary}")
+
+
+@pytest.mark.parametrize("name", ["filename*=idna''%ff", "filename*=\0''x", "filename*1=x; filename*=y"])
+def test_a_part_whose_name_cannot_be_read_is_refused(name: str) -> None:
+    head = f'--x\r\nContent-Disposition: form-data; name="file"; {name}\r\n\r\n'
+    with pytest.raises(BadForm, match="content-disposition"):
+        read("multipart/form-data; boundary=x", [head.encode()])
 
 
 def test_a_form_that_was_cut_is_not_whole() -> None:
