@@ -145,8 +145,8 @@ class Decoder(dialect.Decoder):
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
 
     def _take_all(self, events: list[sse.Event], out: list[Event]) -> None:
-        for _, payload in events:
-            if not self.done:
+        for name, payload in events:
+            if not self.done and name != b"ping":
                 self._take(load(payload), out)
 
     def _take(self, event: dict[str, Any], out: list[Event]) -> None:
@@ -166,7 +166,7 @@ class Decoder(dialect.Decoder):
             self._close(event, out)
         elif kind == "message_stop":
             self.done = True
-        elif kind == "error" or "error" in event:
+        elif kind == "error" or event.get("error"):
             raise dialect.blame(self._provider, understand(event, 200), RULES)
 
     def _speak(self, index: Any, delta: dict[str, Any], out: list[Event]) -> None:

@@ -51,6 +51,7 @@ _REASONS: Mapping[str, FinishReason] = {
         "filtered",
     ),
 }  # fmt: skip
+_NO_REASON = ("", "FINISH_REASON_UNSPECIFIED")  # the second is the name of the first
 _MALFORMED = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE")
 _ON = {"generationConfig": {"thinkingConfig": {"includeThoughts": True, "thinkingBudget": -1}}}
 _OFF = {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}
@@ -158,7 +159,7 @@ class Decoder(dialect.Decoder):
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
 
     def _take(self, answer: dict[str, Any], out: list[Event]) -> None:
-        if "error" in answer:
+        if answer.get("error"):
             raise dialect.blame(self._provider, understand(answer, 200), RULES)
         candidates = entries(answer.get("candidates"))
         candidate = tree(candidates[0]) if candidates else {}
@@ -168,7 +169,7 @@ class Decoder(dialect.Decoder):
             self._report = Report(usage, text(answer.get("modelVersion")) or None)
         if blocked := text(tree(answer.get("promptFeedback")).get("blockReason")):
             self._finish("filtered", text(candidate.get("finishReason")) or blocked, out)
-        elif (reason := text(candidate.get("finishReason"))) and not self._finished:
+        elif (reason := text(candidate.get("finishReason"))) not in _NO_REASON and not self._finished:
             self._end(reason, out)
         if self._finished:  # before the end, counts are no more than a beginning
             self._tell_counts(out)

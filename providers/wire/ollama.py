@@ -127,7 +127,7 @@ class Decoder(dialect.Decoder):
                 self._read(load(line), out)
 
     def _read(self, piece: dict[str, Any], out: list[Event]) -> None:
-        if "error" in piece:
+        if piece.get("error"):
             raise dialect.blame(self._provider, understand(piece, 200), RULES)
         message = tree(piece.get("message"))
         if thought := text(message.get("thinking")):

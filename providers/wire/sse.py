@@ -42,7 +42,8 @@ class Lines:
 class Stream:
     """Server-sent events (WHATWG), leniently: an event whose blank line the end of the stream cuts off still counts.
 
-    Lines that are no field at all are kept while no event came: what a server sends when it answers without streaming.
+    An event without a name and without data is a sign of life and no event. Lines that are no field at all are kept
+    while no event came: what a server sends when it answers without streaming.
     """
 
     __slots__ = ("_data", "_has_begun", "_lines", "_name", "_size", "_stray")
@@ -75,10 +76,11 @@ class Stream:
                 self._has_begun = True
                 self._add(line[6:] if line[5:6] == b" " else line[5:])
             elif not line:
-                if self._data:
-                    events.append((self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
-                    self._data.clear()
-                    self._size = 0
+                data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                if (self._name and self._data) or data.strip():
+                    events.append((self._name, data))
+                self._data.clear()
+                self._size = 0
                 self._name = b""
             elif line.startswith(b"event:"):
                 self._has_begun = True
@@ -89,6 +91,6 @@ class Stream:
 
     def _add(self, data: bytes) -> None:
         self._data.append(data)
-        self._size += len(data)
+        self._size += len(data) + 1
         if self._size > LONGEST_LINE:
             raise Malformed(f"an event of the answer is longer than {LONGEST_LINE} bytes")

@@ -145,6 +145,13 @@ def test_what_a_broken_answer_has_cost_is_told_before_it_is_called_broken() -> N
     assert collect(events)[3] == Usage(input=9, output=3)
 
 
+def test_an_end_that_is_not_specified_is_none() -> None:
+    going_on = partial({"text": "a"}, finish="FINISH_REASON_UNSPECIFIED")
+    with pytest.raises(BrokenStream):
+        decode("gemini", sse(going_on))
+    assert Finish("length", "MAX_TOKENS") in decode("gemini", sse(going_on, partial(finish="MAX_TOKENS")))
+
+
 @pytest.mark.parametrize("no_word", ["", None])
 def test_a_word_that_is_empty_ends_nothing(no_word: str | None) -> None:
     cut = sse(*({"choices": [{"delta": {"content": "a"}, "finish_reason": no_word}]} for _ in range(2)))

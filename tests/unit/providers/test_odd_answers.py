@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from providers.answer import collect
+from providers.errors import Malformed
 from providers.message import Finish, Text, ToolCall
+from providers.wire.sse import LONGEST_LINE
 from tests.fakes.decode import decode
-from tests.fakes.said import DONE, MESSAGE_START, delta, framed, named, sse
+from tests.fakes.said import DONE, MESSAGE_START, delta, framed, lines, named, partial, sse
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,37 @@ def test_blocks_of_calls_may_interleave_and_stay_open(form: Any, left_open: bool
         *([] if left_open else [("stop", 1, None)]),
     )
     assert decode(form.__name__, body)[:3] == [LOOK, WAIT, Finish("tool", "tool_use")]
+
+
+ENDED = [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}, {"type": "message_stop"}]
+HI = sse(delta(content="Hi"), delta("stop"), end=DONE)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("openai", b"data:\n\ndata: \n\n" + HI),
+        ("gemini", b"data:\n\n" + sse(partial({"text": "Hi"}, finish="STOP")) + b"data: \n\n"),
+        ("anthropic", b"event: ping\ndata:\n\nevent: ping\ndata: still here\n\n" + named(MESSAGE_START, *ENDED)),
+    ],
+)
+def test_a_sign_of_life_is_no_part_of_an_answer(dialect: str, body: bytes) -> None:
+    assert any(isinstance(event, Finish) for event in decode(dialect, body))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        ("openai", sse({**delta("stop"), "error": None}, end=DONE)),
+        ("anthropic", named(MESSAGE_START, {"type": "ping", "error": None}, *ENDED)),
+        ("gemini", sse({**partial({"text": "Hi"}, finish="STOP"), "error": None})),
+        ("ollama", lines({"message": {"content": "Hi"}, "done": True, "error": None})),
+    ],
+)
+def test_an_error_of_nothing_is_none(dialect: str, body: bytes) -> None:
+    assert any(isinstance(event, Finish) for event in decode(dialect, body))
+
+
+def test_an_event_of_endless_empty_lines_is_malformed_and_not_kept() -> None:
+    with pytest.raises(Malformed):
+        decode("openai", *[b"data:\n" * 65_536] * (LONGEST_LINE // 65_536 + 1), whole=False)
