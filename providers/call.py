@@ -102,7 +102,7 @@ class Caller:
 
         Raises ProviderFault (UnknownModel where no dialect makes vectors), or what `control` was cut with.
         """
-        embedder, judge = EMBEDDING.get(provider.dialect), _judge_of(provider)
+        embedder, judge = EMBEDDING.get(provider.embeddings_dialect or provider.dialect), _judge_of(provider)
         if embedder is None:
             raise UnknownModel(f"{provider.name} makes no embeddings that are spoken here")
         parts: list[Embeddings] = []

@@ -86,6 +86,7 @@ class Provider:
     stream_path: str | None = None
     models_path: str | None = None
     embeddings_path: str | None = None
+    embeddings_dialect: str | None = None  # None = its dialect
     embedders: tuple[Model, ...] = ()  # models that make vectors; never candidates for a step
     embedding_texts: int | None = None  # that one request for vectors may hold; None = as its dialect has it
     variables: Mapping[str, str] = field(default_factory=dict)  # what fills placeholders; no secrets

@@ -134,6 +134,7 @@ def _provider(name: str, row: Row, said: ProviderSettings, environ: Mapping[str,
         stream_path=stream_path,
         models_path=models_path,
         embeddings_path=embeddings_path,
+        embeddings_dialect=row.embeddings_dialect,
         embedders=_embedders(name, row, said, now),
         embedding_texts=said.embedding_texts or row.embedding_texts,
         tokens_counted=said.tokens_counted or row.tokens_counted,
@@ -263,7 +264,7 @@ def _embedders(name: str, row: Row, said: ProviderSettings, now: datetime) -> tu
     if said.embedding_models is None:
         listed = (one for one in row.models if one.kind == "embedding" and not _retired(one, now))
         return tuple(_model(row, one, said, now) for one in listed)
-    if said.embedding_models and not (row.embeddings and row.dialect in EMBEDDING):
+    if said.embedding_models and not (row.embeddings and (row.embeddings_dialect or row.dialect) in EMBEDDING):
         raise ConfigError(f"providers.{name}.embedding_models: {row.name} makes no vectors that are spoken here")
     named = said.model_copy(update={"models": said.embedding_models})
     return _named(f"providers.{name}.embedding_models", row, "embedding", named, now)

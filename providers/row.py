@@ -167,6 +167,9 @@ class Row(Part):
     models_path: str | None = None
     embeddings_path: str | None = None
     embeddings: bool = Field(True, description="makes vectors, as far as its dialect has a word for them")
+    embeddings_dialect: Literal["vertex"] | None = Field(
+        None, description="in which it is asked for vectors, where that is not its dialect"
+    )
     embedding_texts: int | None = Field(None, gt=0, description="texts that one request for vectors may hold")
     rerank_path: str | None = None
     key_env: str | None = None

@@ -33,6 +33,8 @@ class EmbedAsk:
     texts: Sequence[str]
     dimensions: int | None = None
     as_base64: bool = False
+    cuts: bool = False  # what is too long, in place of refusing it
+    cut: frozenset[int] = frozenset()  # the texts of which only the beginning is here
 
 
 class Dialect(Protocol):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -219,6 +219,7 @@ class Embed(Door):
             raise Refused(Kind.BAD_REQUEST, f"The model `{ask.model}` does not make embeddings.")
         if not await self.let_in(line, visit, behaviour):
             return
+        ask = _shortened(ask, row.context) if ask.cuts else ask
         counts = [tokens.count(text) for text in ask.texts]
         if max(counts) > row.context:
             raise Refused(Kind.CONTEXT)
@@ -229,6 +230,12 @@ class Embed(Door):
         gone = not await line.pause(pace.tempo(behaviour, row).ttft)
         visit.enter(200, Outcome.GONE if gone else end, usage, row)
         await pace.piece(line, {"content-type": "application/json", **visit.head()}, body, behaviour)
+
+
+def _shortened(ask: EmbedAsk, most: int) -> EmbedAsk:
+    told = [tokens.split(text) for text in ask.texts]
+    cut = frozenset(nth for nth, parts in enumerate(told) if len(parts) > most)
+    return replace(ask, texts=["".join(parts[:most]) for parts in told], cut=cut)
 
 
 class Listing(Door):

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import Route
 
-from providers.simulator import tool
+from providers.simulator import tool, vertex
 from providers.simulator.answer import Ask, Finish, Reply
 from providers.simulator.dialect import EmbedAsk, Json, bearer, described, encode, field, joined, needed, stops, texts
 from providers.simulator.door import Chat, Embed, Listing
@@ -134,13 +134,14 @@ class Gemini:
 
     def routes(self, house: House) -> list[Route]:
         model = "/v1beta/models/{model:path}"
-        vertex = "/v1/projects/{project}/locations/{location}/publishers/google/models/{model:path}"
+        project = "/v1/projects/{project}/locations/{location}/publishers/google/models/{model:path}"
         return [
             Route(f"{model}:generateContent", Chat(house, self, _read), methods=["POST"]),
             Route(f"{model}:streamGenerateContent", Chat(house, self, _read_stream), methods=["POST"]),
-            Route(f"{vertex}:generateContent", Chat(house, self, _read), methods=["POST"]),
-            Route(f"{vertex}:streamGenerateContent", Chat(house, self, _read_stream), methods=["POST"]),
+            Route(f"{project}:generateContent", Chat(house, self, _read), methods=["POST"]),
+            Route(f"{project}:streamGenerateContent", Chat(house, self, _read_stream), methods=["POST"]),
             Route(f"{model}:batchEmbedContents", Embed(house, self, _read_embed, _embeddings), methods=["POST"]),
+            *vertex.routes(house, self),
             Route("/v1beta/models", Listing(house, self, _models), methods=["GET"]),
         ]
 

@@ -58,6 +58,7 @@ PACKAGES = {
     "azure": "openai (Azure)",
 }  # fmt: skip
 ONLY = {"upsert": "dialect vectorize", "query": "dialect vectorize", "index": "client cloudflare"}
+VECTORS = (*test_vectors.HOUSES, *test_vectors.VERTEX)
 VECTORS_HAVE_NONE = "chat, stream, reasoning, tool call, quota, filtered, mid-stream"
 # what a dialect as it is spoken here, or a client that speaks it, has no word for
 HAS_NONE: Mapping[str, str] = {
@@ -70,7 +71,7 @@ HAS_NONE: Mapping[str, str] = {
     "dialect minimax": "embeddings",
     "dialect own": "embeddings, quota, filtered",
     "dialect vectorize": "chat, stream, reasoning, tool call, embeddings, too long, filtered, mid-stream",
-    **dict.fromkeys((f"dialect {house}" for house in test_vectors.HOUSES), VECTORS_HAVE_NONE),
+    **dict.fromkeys((f"dialect {house}" for house in VECTORS), VECTORS_HAVE_NONE),
     "client anthropic": "embeddings",
     "client cloudflare": "stream, mid-stream, embeddings",
     "client huggingface_hub": "embeddings",
@@ -116,7 +117,7 @@ def main() -> int:
     shown = Console(width=None if sys.stdout.isatty() else 250)
     clients = dict.fromkeys(PACKAGES.values())
     for title, kind, rows, cases in (
-        ("dialects", "dialect", (*WAYS, "vectorize", *test_vectors.HOUSES), DIALECT_CASES),
+        ("dialects", "dialect", (*WAYS, "vectorize", *VECTORS), DIALECT_CASES),
         ("vendors who speak openai's in words of their own", "dialect", HOUSES, DIALECT_CASES),
         ("clients", "client", clients, SDK_CASES),
     ):

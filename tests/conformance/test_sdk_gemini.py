@@ -137,6 +137,16 @@ def test_models_are_listed(client):
     assert "models/sim-fast" in {model.name for model in client.models.list()}
 
 
+@pytest.fixture
+def vertex(simulator):
+    options = types.HttpOptions(base_url=f"{simulator.url}/gemini", timeout=10_000)
+    token = Credentials(token="token")
+    with genai.Client(
+        vertexai=True, project="p1", location="us-central1", credentials=token, http_options=options
+    ) as client:
+        yield client
+
+
 def test_vertex_is_asked_with_a_bearer_token_at_addresses_of_its_own(simulator):
     options = types.HttpOptions(base_url=f"{simulator.url}/gemini", api_version="v1", timeout=10_000)
     token = Credentials(token="token")
@@ -145,3 +155,32 @@ def test_vertex_is_asked_with_a_bearer_token_at_addresses_of_its_own(simulator):
     ) as client:
         streamed = parts(client, "sim-instant")
         assert "".join(part.text or "" for part in streamed) == ask(client, "sim-instant").text
+
+
+VERTEX_EMBEDS = pytest.mark.parametrize("model", ["sim-embed", "gemini-sim-embed"])
+
+
+@VERTEX_EMBEDS
+def test_a_text_is_embedded_by_vertex_and_counted(vertex, simulator, model):
+    wish = types.EmbedContentConfig(task_type="RETRIEVAL_QUERY", output_dimensionality=16)
+    (found,) = vertex.models.embed_content(model=model, contents="red fox", config=wish).embeddings
+    assert len(found.values) == 16
+    assert found.statistics.token_count == simulator.last_call()["input_tokens"]
+    assert not found.statistics.truncated
+
+
+def test_texts_are_embedded_by_vertex_in_order(vertex):
+    answer = vertex.models.embed_content(model="sim-embed", contents=["red fox", "red fox", "blue sky"])
+    first, second, third = (embedding.values for embedding in answer.embeddings)
+    assert first == second != third
+
+
+@VERTEX_EMBEDS
+def test_what_is_too_long_is_embedded_by_vertex_in_part_unless_it_may_not(vertex, model):
+    long = "red fox " * 5000
+    (found,) = vertex.models.embed_content(model=model, contents=long).embeddings
+    assert found.statistics.truncated
+    assert found.statistics.token_count == 8192
+    with pytest.raises(errors.ClientError) as caught:
+        vertex.models.embed_content(model=model, contents=long, config=types.EmbedContentConfig(auto_truncate=False))
+    assert (caught.value.code, caught.value.status) == (400, "INVALID_ARGUMENT")

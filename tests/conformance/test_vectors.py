@@ -37,6 +37,7 @@ WAYS = {
 }
 PATIENT = Deadlines(connect=10, first_token=20, stall=20, total=40)
 HOUSES = ("voyage", "jina")  # rows of the catalog, with words of their own
+VERTEX = {"vertex": "", "vertex gemini": "gemini-"}  # -> what makes it be asked for a model in words of its own
 
 
 class Simulator(Protocol):
@@ -59,10 +60,26 @@ def at(simulator: Simulator, dialect: str, path: str, auth: str = "bearer", key:
     return Provider(dialect, "Simulator", dialect, simulator.url + path, auth=auth, key=secret, deadlines=PATIENT)
 
 
-@pytest.fixture(params=[*WAYS, *HOUSES, "mistral", "azure", "azure deployment"])
+def vertex_at(simulator: Simulator, name: str) -> Provider:
+    place = {"project": "p1", "location": "us-central1"}
+    said = ProviderSettings(base_url=f"{simulator.url}/gemini", api_key=SecretStr("token"), variables=place)
+    return replace(load(Settings(providers={"vertex": said}), {}).get("vertex"), id=name)
+
+
+def named(vendor: Provider, model: str) -> str:
+    return VERTEX.get(vendor.id, "") + model
+
+
+def spoken(vendor: Provider) -> str:
+    return vendor.embeddings_dialect or vendor.dialect
+
+
+@pytest.fixture(params=[*WAYS, *HOUSES, *VERTEX, "mistral", "azure", "azure deployment"])
 def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
     if request.param in WAYS:
         return at(simulator, request.param, *WAYS[request.param], key=ways.WAYS[request.param].key)
+    if request.param in VERTEX:
+        return vertex_at(simulator, request.param)
     if request.param in ways.HOUSES:
         return ways.vendor_at(simulator.url, request.param)
     said = ProviderSettings(base_url=f"{simulator.url}/embeddings/{request.param}/v1", api_key=SecretStr("key"))
@@ -70,28 +87,28 @@ def vendor(request: pytest.FixtureRequest, simulator: Simulator) -> Provider:
 
 
 def test_texts_become_vectors_and_are_counted(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
-    found = caller.embed(vendor, "sim-embed", ["red fox", "red fox", "blue sky"], Control())
+    found = caller.embed(vendor, named(vendor, "sim-embed"), ["red fox", "red fox", "blue sky"], Control())
     first, second, third = found.vectors
     assert first == second != third
     assert len(first) == 64
     counted = Usage(input=sum(call["input_tokens"] for call in simulator.get("calls")))
-    assert found.usage == (None if vendor.dialect == "gemini" else counted)
+    assert found.usage == (None if spoken(vendor) == "gemini" else counted)
 
 
 def test_more_texts_than_a_request_holds_are_all_embedded(
     caller: Caller, vendor: Provider, simulator: Simulator
 ) -> None:
     texts = [f"text {number}" for number in range(130)]
-    found = caller.embed(vendor, "sim-embed", texts, Control())
+    found = caller.embed(vendor, named(vendor, "sim-embed"), texts, Control())
     assert len(found.vectors) == 130
-    assert found.vectors[7] == caller.embed(vendor, "sim-embed", ["text 7"], Control()).vectors[0]
-    requests = {"gemini": 2, "cohere": 2, "embeddings": 2, "bedrock": 130}.get(vendor.dialect, 1)
+    assert found.vectors[7] == caller.embed(vendor, named(vendor, "sim-embed"), ["text 7"], Control()).vectors[0]
+    requests = {"gemini": 2, "cohere": 2, "embeddings": 2, "bedrock": 130, "vertex": 130}.get(spoken(vendor), 1)
     assert len(simulator.get("calls")) == requests + 1
 
 
-@pytest.mark.parametrize("vendor", ["openai", "gemini", "cohere", "bedrock", *HOUSES], indirect=True)
+@pytest.mark.parametrize("vendor", ["openai", "gemini", "cohere", "bedrock", *HOUSES, *VERTEX], indirect=True)
 def test_vectors_can_be_shorter(caller: Caller, vendor: Provider) -> None:
-    found = caller.embed(vendor, "sim-embed", ["red fox"], Control(), purpose="query", dimensions=16)
+    found = caller.embed(vendor, named(vendor, "sim-embed"), ["red fox"], Control(), purpose="query", dimensions=16)
     assert len(found.vectors[0]) == 16
 
 
@@ -119,17 +136,23 @@ def test_a_fault_is_told_for_what_it_is(
     caller: Caller, vendor: Provider, model: str, fault: type[ProviderFault]
 ) -> None:
     with pytest.raises(fault):
-        caller.embed(vendor, model, ["red fox"], Control())
+        caller.embed(vendor, named(vendor, model), ["red fox"], Control())
+
+
+@pytest.mark.parametrize("vendor", [*VERTEX], indirect=True)
+def test_what_is_too_long_is_refused_and_not_cut(caller: Caller, vendor: Provider) -> None:
+    with pytest.raises(ContextTooLong):
+        caller.embed(vendor, named(vendor, "sim-embed"), ["red fox " * 5000], Control())
 
 
 def test_a_silent_vendor_is_left(caller: Caller, vendor: Provider) -> None:
     hasty = replace(vendor, deadlines=Deadlines(connect=10, first_token=0.4, stall=0.4, total=40))
     with pytest.raises(TimedOut):
-        caller.embed(hasty, "sim-embed+silent", ["red fox"], Control())
+        caller.embed(hasty, named(vendor, "sim-embed+silent"), ["red fox"], Control())
 
 
 def test_what_broke_off_is_billed_whole(caller: Caller, vendor: Provider, simulator: Simulator) -> None:
     with pytest.raises(BrokenStream):
-        caller.embed(vendor, "sim-embed+cut=0", ["red fox"], Control())
+        caller.embed(vendor, named(vendor, "sim-embed+cut=0"), ["red fox"], Control())
     call = simulator.last_call()
     assert (call["outcome"], call["nanousd"]) == ("cut", 20 * call["input_tokens"])

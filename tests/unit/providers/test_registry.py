@@ -246,7 +246,7 @@ def test_a_model_that_is_named_for_vectors_twice_is_refused() -> None:
         registry(openai=ProviderSettings(embedding_models=("m", "m")))
 
 
-@pytest.mark.parametrize("name", ["vertex", "replicate", "anthropic", "huggingface", "cloudflare_vectorize"])
+@pytest.mark.parametrize("name", ["replicate", "anthropic", "huggingface", "cloudflare_vectorize"])
 def test_who_makes_no_vectors_that_are_spoken_here_is_asked_for_none(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"providers\.{name}\.embedding_models: .* makes no vectors that are spoken"):
         registry(**{name: ProviderSettings(embedding_models=("m",))})

@@ -134,11 +134,12 @@ def test_a_call_reaches_its_vendor_as_the_vendor_wants_it(name: str, caplog: pyt
 @pytest.mark.parametrize("name", [name for name in EXPECTED if "vectors" in EXPECTED[name]])
 def test_a_text_reaches_those_who_make_vectors(name: str) -> None:
     wanted, refuse, caller = EXPECTED[name]["vectors"], Refusing(), Caller()
+    dimensions = 16 if wanted.keys() & {"body", "whole"} else None
     with Vendor(refuse) as vendor:
         named = {"embedding_models": (wanted["model"],)} if wanted.get("named") else {}
         called = configured(name, base_url=vendor.url, **named)
         with pytest.raises(BadCredentials):
-            caller.embed(called, wanted["model"], [PROMPT], Control(), "query", 16 if "body" in wanted else None)
+            caller.embed(called, wanted["model"], [PROMPT], Control(), "query", dimensions)
     assert called.local or wanted["model"] in [model.id for model in called.embedders]
     caller.close()
     (asked,) = refuse.asked
@@ -146,6 +147,8 @@ def test_a_text_reaches_those_who_make_vectors(name: str) -> None:
     assert PROMPT in asked.body.decode()
     if "body" in wanted:
         assert json.loads(asked.body) == {"model": wanted["model"], "input": [PROMPT], **wanted["body"]}
+    if "whole" in wanted:
+        assert json.loads(asked.body) == json.loads(json.dumps(wanted["whole"]).replace("PROMPT", PROMPT))
     assert KEY in "".join(asked.headers.values())
     assert KEY not in asked.target + asked.body.decode()
 
