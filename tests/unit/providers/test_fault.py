@@ -136,6 +136,12 @@ BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_K
             gemini(400, "INVALID_ARGUMENT", message="The input exceeds the maximum number of tokens allowed"),
             ContextTooLong,
         ),
+        (
+            "gemini",  # as Vertex says it
+            400,
+            gemini(400, "INVALID_ARGUMENT", message="the input token count is 3000 but model only supports up to 2048"),
+            ContextTooLong,
+        ),
         ("gemini", 400, gemini(400, "INVALID_ARGUMENT"), BadRequest),
         ("gemini", 404, gemini(404, "NOT_FOUND"), UnknownModel),
         ("ollama", 404, {"error": "model 'x' not found, try pulling it first"}, UnknownModel),
