@@ -172,7 +172,7 @@ def _region(provider: Provider) -> str:
 
 
 class Decoder(dialect.Decoder):
-    __slots__ = ("_buffer", "_finished", "_provider", "_reasoned", "_tools", "_waiting", "done")
+    __slots__ = ("_buffer", "_fault", "_finished", "_provider", "_reasoned", "_tools", "_waiting", "done")
 
     def __init__(self, provider: Provider) -> None:
         from botocore.eventstream import EventStreamBuffer
@@ -181,6 +181,7 @@ class Decoder(dialect.Decoder):
         self._buffer = EventStreamBuffer()
         self._waiting = 0  # bytes of a frame that is not there yet
         self._finished = False
+        self._fault: ProviderFault | None = None  # of the answer's end, raised once its counts have come
         self._tools = Pieces()
         self._reasoned = reason.Blocks()
         self.done = False
@@ -202,6 +203,8 @@ class Decoder(dialect.Decoder):
             raise Malformed(f"a frame of the answer is longer than {LONGEST_LINE} bytes")
 
     def end(self, out: list[Event]) -> None:  # noqa: ARG002 - nothing is held back
+        if self._fault is not None:
+            raise self._fault
         if not self._finished:
             raise BrokenStream(f"{self._provider.name} ended its answer without saying that it is whole")
 
@@ -224,6 +227,8 @@ class Decoder(dialect.Decoder):
                 self.done = self._finished
                 if (usage := usage_of(tree(event.get("usage")))) is not None:
                     out.append(Report(usage))
+                if self._fault is not None:
+                    raise self._fault
 
     def _tell_calls(self, out: list[Event], index: Any = None) -> None:
         if self._tools.are_open:
@@ -231,9 +236,10 @@ class Decoder(dialect.Decoder):
             self._tools.close(out, index)
 
     def _finish(self, reason: str, out: list[Event]) -> None:
-        if reason in _MALFORMED:
-            raise Malformed(f"{self._provider.name} says of its own answer: {reason}")
         self._finished = True
+        if reason in _MALFORMED:
+            self._fault = Malformed(f"{self._provider.name} says of its own answer: {reason}")
+            return
         self._tell_calls(out)  # blocks may be left open
         out.append(Finish(_REASONS.get(reason, "stop"), reason or None))
 

@@ -132,7 +132,11 @@ class Decoder(dialect.Decoder):
                 call = tree(tree(delta.get("message")).get("tool_calls"))
                 self._tools.add_all([{**call, "index": event.get("index")}])
             case "message-end":
-                self._close(delta, out)
+                try:
+                    self._close(delta, out)
+                finally:  # also what broke off was counted
+                    if (usage := usage_of(tree(delta.get("usage")))) is not None:
+                        out.append(Report(usage))
             case None if "message" in event:  # an error that came as it would have come without a stream
                 raise dialect.blame(self._provider, understand(event, 200), RULES)
 
@@ -152,8 +156,6 @@ class Decoder(dialect.Decoder):
         self._tools.close(out)
         self._finished = self.done = True
         out.append(Finish(meant or "stop", reason or None))
-        if (usage := usage_of(tree(delta.get("usage")))) is not None:
-            out.append(Report(usage))
 
 
 def usage_of(usage: dict[str, Any]) -> Usage | None:

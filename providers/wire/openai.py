@@ -165,16 +165,17 @@ class Decoder(dialect.Decoder):
     def _read(self, chunk: dict[str, Any], part: str, out: list[Event]) -> None:
         self._complain(chunk)
         choices = entries(chunk.get("choices"))
-        if choices:
-            self._seen = True
-            choice = tree(choices[0])
+        choice = tree(choices[0]) if choices else {}
+        self._seen = self._seen or bool(choices)
+        try:
             self._speak(tree(choice.get(part)), out)
             reason = text(choice.get("finish_reason"))
             if reason and not self._finished:
                 self._finish(reason, out)
-        usage = usage_of(tree(chunk.get("usage") or tree(chunk.get("x_groq")).get("usage")))
-        if usage is not None:
-            out.append(Report(usage, text(chunk.get("model")) or None))
+        finally:  # also what broke off was counted
+            counts = chunk.get("usage") or tree(chunk.get("x_groq")).get("usage") or choice.get("usage")
+            if (usage := usage_of(tree(counts))) is not None:
+                out.append(Report(usage, text(chunk.get("model")) or None))
 
     def _complain(self, chunk: dict[str, Any]) -> None:
         error = chunk.get("error") or tree(chunk.get("x_groq")).get("error") or chunk.get("errors")
@@ -232,11 +233,12 @@ def usage_of(usage: dict[str, Any]) -> Usage | None:
         return None
     cached, thought = tree(usage.get("prompt_tokens_details")), tree(usage.get("completion_tokens_details"))
     reasoning = count(thought.get("reasoning_tokens"))
+    found = cached.get("cached_tokens"), usage.get("cached_tokens"), usage.get("prompt_cache_hit_tokens")
     if reasoning and count(usage.get("total_tokens")) == prompt + output + reasoning:
         output += reasoning
     return Usage(
         input=prompt,
-        cache_read=min(prompt, count(cached.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens"))),
+        cache_read=min(prompt, next(filter(None, map(count, found)), 0)),
         cache_write=min(prompt, count(cached.get("cache_write_tokens"))),
         output=output,
         reasoning=min(output, reasoning),

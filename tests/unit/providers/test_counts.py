@@ -94,6 +94,12 @@ def test_a_sum_is_no_count(usage: dict[str, int]) -> None:
     assert collect(decode("openai", sse(delta(content="Hi"), {**delta("stop"), "usage": usage}, end=DONE)))[3] is None
 
 
+def test_counts_may_stand_in_the_choice_and_name_the_cache_beside_it() -> None:
+    end = delta("stop")
+    end["choices"][0]["usage"] = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "cached_tokens": 5}
+    assert collect(decode("openai", sse(end, end=DONE)))[3] == Usage(input=9, cache_read=5, output=3)
+
+
 def test_google_leaves_out_a_count_of_nothing() -> None:
     counts = {"promptTokenCount": 9, "thoughtsTokenCount": 5, "totalTokenCount": 14}
     said = collect(

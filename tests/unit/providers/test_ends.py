@@ -11,7 +11,20 @@ from providers.errors import BrokenStream, Malformed, Overloaded, ProviderFault,
 from providers.message import Event, Finish, Text, Usage
 from providers.wire.spoken import SPOKEN
 from tests.fakes.decode import decode
-from tests.fakes.said import DONE, MESSAGE_START, block, content, delta, ended, framed, lines, named, partial, sse
+from tests.fakes.said import (
+    DONE,
+    MESSAGE_START,
+    PLAIN_USAGE,
+    block,
+    content,
+    delta,
+    ended,
+    framed,
+    lines,
+    named,
+    partial,
+    sse,
+)
 from tests.fakes.vendor import provider
 
 
@@ -136,12 +149,37 @@ def test_an_answer_of_nothing_that_just_stopped_is_one() -> None:
     assert decode("gemini", sse(partial(finish="STOP"))) == [Finish("stop", "STOP")]
 
 
-def test_what_a_broken_answer_has_cost_is_told_before_it_is_called_broken() -> None:
-    counts = {"promptTokenCount": 9, "candidatesTokenCount": 3, "totalTokenCount": 12}
+@pytest.mark.parametrize(
+    ("dialect", "body", "fault"),
+    [
+        ("openai", sse({**delta("error"), "usage": PLAIN_USAGE}), ServerError),
+        (
+            "gemini",
+            sse(
+                partial(
+                    finish="MALFORMED_FUNCTION_CALL", usageMetadata={"promptTokenCount": 9, "candidatesTokenCount": 3}
+                )
+            ),
+            Malformed,
+        ),
+        ("cohere", sse(ended("ERROR", usage={"tokens": {"input_tokens": 9, "output_tokens": 3}})), ServerError),
+        (
+            "bedrock",
+            framed(
+                ("messageStop", {"stopReason": "malformed_model_output"}),
+                ("metadata", {"usage": {"inputTokens": 9, "outputTokens": 3}}),
+            ),
+            Malformed,
+        ),
+    ],
+)
+def test_what_a_broken_answer_has_cost_is_told_before_it_is_called_broken(
+    dialect: str, body: bytes, fault: type[ProviderFault]
+) -> None:
     events: list[Event] = []
-    decoder = SPOKEN["gemini"].decoder(provider(dialect="gemini"))
-    with pytest.raises(Malformed):
-        decoder.feed(sse(partial(finish="MALFORMED_FUNCTION_CALL", usageMetadata=counts)), events)
+    decoder = SPOKEN[dialect].decoder(provider(dialect=dialect))
+    with pytest.raises(fault):
+        decoder.feed(body, events)
     assert collect(events)[3] == Usage(input=9, output=3)
 
 
