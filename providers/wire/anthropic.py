@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from providers.errors import (
     BadCredentials,
     BrokenStream,
+    ContentFiltered,
     Overloaded,
     ProviderFault,
     QuotaSpent,
@@ -30,6 +31,8 @@ RULES = (
     rule(QuotaSpent, "billing_error", "enforced_spend_limit_reached", "contract_spend_limit_reached"),
     rule(QuotaSpent, status=(400,), contains=("credit balance", "spend limit", "usage limit")),
     rule(BadCredentials, "authentication_error", "permission_error"),
+    rule(BadCredentials, status=(400,), contains=("organization has been disabled",)),
+    rule(ContentFiltered, status=(200, 400), contains=("content filtering policy",)),
     rule(UnknownModel, "not_found_error"),
     rule(Overloaded, "overloaded_error"),
     rule(Throttled, "rate_limit_error"),

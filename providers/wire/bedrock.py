@@ -36,7 +36,13 @@ RULES = (
     rule(QuotaSpent, "throttlingexception", contains=("per day",)),
     rule(UnknownModel, "resourcenotfoundexception"),
     rule(UnknownModel, "accessdeniedexception", contains=("access to the model",)),
-    rule(UnknownModel, "validationexception", contains=("model identifier is invalid",)),
+    rule(
+        UnknownModel, "validationexception",
+        contains=(
+            "model identifier is invalid", "on-demand throughput", "doesn't support the model", "end of its life",
+            "operation not allowed",
+        ),
+    ),
     rule(
         BadCredentials,
         "accessdeniedexception", "unrecognizedclientexception", "invalidsignatureexception", "expiredtokenexception",

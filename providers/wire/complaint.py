@@ -62,7 +62,9 @@ class Rule:
             return False
         if not self.contains:
             return True
-        said = " ".join((complaint.message.lower(), *complaint.names))
+        said = " ".join(
+            (complaint.message.lower().replace("\u2019", "'"), *complaint.names)
+        )  # AWS sets its apostrophes
         return any(words in said for words in self.contains)
 
 

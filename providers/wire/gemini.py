@@ -30,6 +30,7 @@ STREAM_PATH = "/v1beta/models/{model}:streamGenerateContent?alt=sse"
 RULES = (
     rule(BadCredentials, "api_key_invalid", "unauthenticated", "permission_denied"),
     rule(BadCredentials, status=(400,), contains=("api key not valid", "api key expired")),
+    rule(BadCredentials, status=(400,), contains=("user location is not supported", "not available in your country")),
     rule(QuotaSpent, status=(200, 429), contains=("perday", "per day", "per_day")),
     rule(Throttled, "resource_exhausted"),
     rule(Overloaded, "unavailable"),

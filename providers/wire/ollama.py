@@ -18,7 +18,10 @@ from providers.wire.think import Splitter
 from providers.wire.tool import NO_TOOLS, arguments, whole
 
 RULES = (
-    rule(UnknownModel, contains=("not found, try pulling",)),
+    rule(
+        UnknownModel,
+        contains=("not found, try pulling", "does not support chat", "does not support thinking"),
+    ),
     rule(ContextTooLong, contains=("exceeds the context", "exceeds maximum context")),
     TOO_LONG,
     NO_TOOLS,

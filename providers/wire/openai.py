@@ -30,13 +30,16 @@ RULES = (
     *gateway.UPSTREAM,
     rule(
         QuotaSpent,
-        "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "exceeded_current_quota_error",
+        "insufficient_quota", "billing_not_active", "credit_balance_exhausted", "billing_hard_limit_reached",
+        "exceeded_current_quota_error",
         "organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
     ),
     rule(ContextTooLong, "context_length_exceeded", "exceed_context_size_error"),
+    rule(ContextTooLong, status=(413, 429), contains=("request too large",)),  # for a minute, and no minute is larger
     rule(ContentFiltered, "content_filter", "content_policy_violation"),
     rule(BadCredentials, "invalid_api_key", "authentication_error", "invalid_authentication_error"),
     rule(UnknownModel, "model_not_found"),
+    rule(UnknownModel, status=(400,), contains=("organization must be verified",)),
     rule(Overloaded, "engine_overloaded_error", "overloaded_error", "unavailable_error"),
     rule(Throttled, "rate_limit_exceeded", "slow_down", "rate_limit_reached_error", "rate_limit_error"),
     *gateway.RULES,

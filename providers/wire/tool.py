@@ -21,7 +21,7 @@ NO_TOOLS = rule(
     contains=(
         "not support tool", "doesn't support tool", "not support function call", "endpoints found that support tool",
         "tools is not supported", "tools are not supported", "tool use is not supported",
-        "tool calling is not supported",
+        "tool calling is not supported", "function calling is not enabled",
     ),
 )  # fmt: skip
 
