@@ -21,18 +21,18 @@ class Splitter:
         if not self._held and not self._thinking and not self._trim and "<" not in piece:
             self._say(piece, out)
             return
-        rest = self._held + piece
+        rest, start = self._held + piece, 0
         self._held = ""
-        while rest:
+        while start < len(rest):
             tag = _CLOSE if self._thinking else _OPEN
-            at = self._find(rest, tag)
+            at = self._find(rest, tag, start)
             if at < 0:
-                keep = _unfinished(rest, tag)
-                self._say(rest[: len(rest) - keep], out)
-                self._held = rest[len(rest) - keep :]
+                end = len(rest) - _unfinished(rest[start:], tag)
+                self._say(rest[start:end], out)
+                self._held = rest[end:]
                 return
-            self._say(rest[:at], out)
-            rest = rest[at + len(tag) :]
+            self._say(rest[start:at], out)
+            start = at + len(tag)
             self._before = ">"
             self._thinking = not self._thinking
             self._trim = not self._thinking
@@ -41,9 +41,9 @@ class Splitter:
         held, self._held = self._held, ""
         self._say(held, out)
 
-    def _find(self, rest: str, tag: str) -> int:
-        at = rest.find(tag)
-        while at >= 0 and tag is _OPEN and (rest[at - 1] if at else self._before) in _QUOTES:
+    def _find(self, rest: str, tag: str, start: int) -> int:
+        at = rest.find(tag, start)
+        while at >= 0 and tag is _OPEN and (rest[at - 1] if at > start else self._before) in _QUOTES:
             at = rest.find(tag, at + 1)
         return at
 

@@ -3,6 +3,7 @@
 import contextlib
 import tracemalloc
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,10 +23,11 @@ from providers.errors import (
     ServerError,
     Throttled,
 )
-from providers.message import Finish, Text, Thought, Usage
+from providers.message import Event, Finish, Text, Thought, Usage
 from providers.wire.reason import LONGEST, MOST_BLOCKS
 from providers.wire.spoken import SPOKEN
 from providers.wire.sse import LONGEST_LINE
+from providers.wire.think import Splitter
 from providers.wire.tool import LONGEST_CALLS, MOST_CALLS
 from tests.fakes.decode import decode
 from tests.fakes.said import (
@@ -317,6 +319,29 @@ def test_thinking_tags_are_taken_out_of_the_text(said: str, texts: str, thoughts
     pieces = [said[start:end] for start, end in zip([0, *cuts], [*cuts, len(said)], strict=True)]
     events = decode("openai", sse(*(delta(content=piece) for piece in pieces), delta("stop"), end=DONE))
     assert collect(events)[:2] == (texts, thoughts)
+
+
+class Copied(str):
+    """Knows how many characters were copied out of it and its parts."""
+
+    __slots__ = ()
+    total = 0
+
+    def __radd__(self, other: str) -> "Copied":
+        return Copied(other + str(self))
+
+    def __getitem__(self, at: Any) -> "Copied":
+        part = Copied(super().__getitem__(at))
+        Copied.total += len(part)
+        return part
+
+
+def test_splitting_off_thoughts_takes_time_as_the_text_is_long() -> None:
+    said = Copied("<think>a</think>b" * 2_000)
+    out: list[Event] = []
+    Splitter().feed(said, out)
+    assert collect(out)[:2] == ("b" * 2_000, "a" * 2_000)
+    assert Copied.total < 4 * len(said)
 
 
 def test_collect_keeps_the_last_report() -> None:
