@@ -147,7 +147,7 @@ class Decoder(dialect.Decoder):
             out.append(Text(words))
 
     def _close(self, delta: dict[str, Any], out: list[Event]) -> None:
-        reason = text(delta.get("finish_reason"))
+        reason = dialect.word(self._provider, delta.get("finish_reason"))
         if error := text(delta.get("error")):
             raise dialect.blame(self._provider, understand(error, 200), RULES)
         meant = _REASONS.get(reason)

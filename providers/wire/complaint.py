@@ -127,7 +127,8 @@ def judge(
 ) -> ProviderFault:
     """The fault that a complaint means. `provider` is the name to show; `key` is taken out of what is quoted."""
     fault = next(one.fault for rules in (own, dialect, _BY_STATUS) for one in rules if one.fits(complaint))
-    words = quote(complaint.message, key) or ", ".join(sorted(complaint.names)) or "no explanation"
+    names = quote(", ".join(sorted(complaint.names)), key and key.lower())
+    words = quote(complaint.message, key) or names or "no explanation"
     where = f"{provider} answered {complaint.status}" if complaint.status != 200 else f"{provider} broke off"
     return fault(f"{where}: {words}", retry_after=complaint.retry_after)
 

@@ -9,6 +9,8 @@ from providers.errors import Malformed, ProviderFault
 from providers.message import Chat, Event
 from providers.provider import Provider
 from providers.wire.complaint import Complaint, Rule, judge
+from providers.wire.complaint import quote as quote_words
+from providers.wire.field import text
 
 JSON = frozenset({"json_object", "json_schema"})
 UNREASONED = ("temperature", "top_p")  # what some refuse while a model reasons
@@ -103,6 +105,11 @@ def listing(provider: Provider, path: str | None, more: Mapping[str, str] | None
 def blame(provider: Provider, complaint: Complaint, rules: Iterable[Rule]) -> ProviderFault:
     """The fault that a complaint of a provider means; `rules` are its dialect's."""
     return judge(provider.name, complaint, provider.rules, rules, key(provider))
+
+
+def word(provider: Provider, said: Any) -> str:
+    """The provider's own word for something, such as the end of an answer, as it may be shown."""
+    return quote_words(text(said), key(provider)) if said else ""
 
 
 def quirks(provider: Provider, model_id: str) -> Mapping[str, Any]:

@@ -168,9 +168,10 @@ class Decoder(dialect.Decoder):
             self._speak(part, out)
         if (usage := usage_of(tree(answer.get("usageMetadata")))) is not None:
             self._report = Report(usage, text(answer.get("modelVersion")) or None)
-        if blocked := text(tree(answer.get("promptFeedback")).get("blockReason")):
-            self._finish("filtered", text(candidate.get("finishReason")) or blocked, out)
-        elif (reason := text(candidate.get("finishReason"))) not in _NO_REASON and not self._finished:
+        reason = dialect.word(self._provider, candidate.get("finishReason"))
+        if blocked := dialect.word(self._provider, tree(answer.get("promptFeedback")).get("blockReason")):
+            self._finish("filtered", reason or blocked, out)
+        elif reason not in _NO_REASON and not self._finished:
             self._end(reason, out)
         if self._finished:  # before the end, counts are no more than a beginning
             self._tell_counts(out)

@@ -172,7 +172,7 @@ class Decoder(dialect.Decoder):
         self._seen = self._seen or bool(choices)
         try:
             self._speak(tree(choice.get(part)), out)
-            reason = text(choice.get("finish_reason"))
+            reason = dialect.word(self._provider, choice.get("finish_reason"))
             if reason and not self._finished:
                 self._finish(reason, out)
         finally:  # also what broke off was counted

@@ -9,6 +9,7 @@ import pytest
 from providers.answer import collect
 from providers.errors import BrokenStream, Malformed, Overloaded, ProviderFault, ServerError
 from providers.message import Event, Finish, Text, Usage
+from providers.wire.complaint import CLIP
 from providers.wire.spoken import SPOKEN
 from tests.fakes.decode import decode
 from tests.fakes.said import (
@@ -25,7 +26,7 @@ from tests.fakes.said import (
     partial,
     sse,
 )
-from tests.fakes.vendor import provider
+from tests.fakes.vendor import KEY, provider
 
 
 def anthropic(word: str) -> bytes:
@@ -181,6 +182,25 @@ def test_what_a_broken_answer_has_cost_is_told_before_it_is_called_broken(
     with pytest.raises(fault):
         decoder.feed(body, events)
     assert collect(events)[3] == Usage(input=9, output=3)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "form"),
+    [
+        ("openai", lambda word: sse(delta(refusal="No"), delta(word), end=DONE)),
+        ("gemini", lambda word: sse(partial(finish=word))),
+        ("gemini", lambda word: sse({"promptFeedback": {"blockReason": word}})),
+        ("cohere", lambda word: sse(ended(f"ERROR {word}"))),
+    ],
+)
+def test_a_word_for_an_end_is_short_and_without_the_key(dialect: str, form: Callable[[str], bytes]) -> None:
+    try:
+        shown = repr(decode(dialect, form(f"{KEY}{'X' * 2 * CLIP}")))
+    except ServerError as fault:
+        shown = fault.message
+    assert "[key]" in shown
+    assert KEY not in shown
+    assert len(shown) < 2 * CLIP
 
 
 def test_an_end_that_is_not_specified_is_none() -> None:

@@ -312,6 +312,12 @@ def test_a_message_quotes_the_vendor_in_one_short_line_without_the_key() -> None
     assert len(message) < 360
 
 
+def test_a_code_that_holds_the_key_is_shown_without_it() -> None:
+    shown = fault("openai", 401, {"error": {"code": f"{KEY} is no key"}}).message
+    assert KEY.lower() not in shown.lower()
+    assert "is no key" in shown
+
+
 def test_a_page_of_markup_is_not_quoted() -> None:
     assert "<" not in fault("openai", 502, b"<html><body>Bad Gateway</body></html>").message
 
