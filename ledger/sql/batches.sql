@@ -65,7 +65,7 @@ select good.run_id as run from batch left join good on true order by good.number
 -- Why the last lines of a batch ended that were fed and have ended, newest first.
 select coalesce(s.error ->> 'type', '') as type, coalesce(s.error -> 'details' ->> 'budget', '') as budget
 from (select run_id from batch_lines where batch_id = %(batch)s and number > %(fed)s::int - %(within)s::int and run_id is not null) l
-     join runs r on r.id = l.run_id and r.status not in ('queued', 'running')
+     join lateral (select id, finished_at from runs where id = l.run_id and status not in ('queued', 'running') limit 1) r on true -- one by one
      left join lateral (select error from steps where run_id = r.id and status = 'failed' order by idx limit 1) s on true
 order by r.finished_at desc limit %(limit)s;
 

@@ -2,6 +2,7 @@
 -- The next runs that ended long ago, with their steps, attempts, outputs and decisions. Their entries stay. Those of a
 -- batch that has not ended stay, too: its results are written from them, and its budget counted. Ids sort by
 -- the moment of their making, so no run made later is looked at; what somebody has locked is left to the next pass.
+-- Here and below what goes is named one by one: joined to those who name it, the whole table would be read for a page.
 with old as (
     select id from runs
     where id < %(before)s and finished_at < %(moment)s
@@ -9,17 +10,17 @@ with old as (
     order by id limit %(limit)s
     for update skip locked
 )
-delete from runs using old where runs.id = old.id
-returning runs.id;
+delete from runs where id = any (array(select id from old))
+returning id;
 
 -- name: file_lines
 -- The next lines of files that were deleted or have expired, unless a batch still reads them.
 with gone as (
-    delete from file_lines where (file_id, number) in (
-        select l.file_id, l.number from files f join file_lines l on l.file_id = f.id
+    delete from file_lines where ctid = any (array(
+        select l.ctid from files f cross join lateral (select ctid from file_lines where file_id = f.id order by number limit %(limit)s) l
         where (f.deleted_at is not null or f.expires_at < now())
           and not exists (select from batches b where b.file_id = f.id and b.ended_at is null)
-        limit %(limit)s)
+        limit %(limit)s))
     returning 1
 )
 select count(*) as count from gone;
@@ -33,10 +34,10 @@ returning f.id;
 -- name: batch_lines
 -- The next notes of what became of the lines of batches that ended long ago.
 with gone as (
-    delete from batch_lines where (batch_id, number) in (
-        select l.batch_id, l.number from batches b join batch_lines l on l.batch_id = b.id
+    delete from batch_lines where ctid = any (array(
+        select l.ctid from batches b cross join lateral (select ctid from batch_lines where batch_id = b.id order by number limit %(limit)s) l
         where b.ended_at < %(moment)s
-        limit %(limit)s)
+        limit %(limit)s))
     returning 1
 )
 select count(*) as count from gone;
