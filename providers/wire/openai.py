@@ -128,7 +128,8 @@ def _handed(message: Message, back: str | None) -> dict[str, Any]:
 
 class Decoder(dialect.Decoder):
     __slots__ = (
-        "_finished", "_provider", "_reasoned", "_refused", "_rules", "_seen", "_split", "_stream", "_tools", "done",
+        "_finished", "_in_pieces", "_provider", "_reasoned", "_refused", "_rules", "_seen", "_split", "_stream",
+        "_tools", "done",
     )  # fmt: skip
 
     def __init__(self, provider: Provider, rules: tuple[Rule, ...] = RULES) -> None:
@@ -141,6 +142,7 @@ class Decoder(dialect.Decoder):
         self._finished = False
         self._refused = False
         self._seen = False
+        self._in_pieces = False
         self.done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
@@ -171,7 +173,7 @@ class Decoder(dialect.Decoder):
         choice = tree(choices[0]) if choices else {}
         self._seen = self._seen or bool(choices)
         try:
-            self._speak(tree(choice.get(part)), out)
+            self._speak(self._said(choice, part), out)
             reason = dialect.word(self._provider, choice.get("finish_reason"))
             if reason and not self._finished:
                 self._finish(reason, out)
@@ -179,6 +181,13 @@ class Decoder(dialect.Decoder):
             counts = chunk.get("usage") or tree(chunk.get("x_groq")).get("usage") or choice.get("usage")
             if (usage := usage_of(tree(counts))) is not None:
                 out.append(Report(usage, text(chunk.get("model")) or None))
+
+    def _said(self, choice: dict[str, Any], part: str) -> dict[str, Any]:
+        """A stream of one whole message is none of pieces; behind pieces, the message repeats them."""
+        if not self._in_pieces and part not in choice:
+            part = "message"
+        self._in_pieces |= part in choice
+        return tree(choice.get(part))
 
     def _complain(self, chunk: dict[str, Any]) -> None:
         error = chunk.get("error") or tree(chunk.get("x_groq")).get("error") or chunk.get("errors")

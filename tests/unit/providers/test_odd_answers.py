@@ -23,6 +23,15 @@ def test_digits_that_come_as_a_number_are_a_part_of_the_answer(dialect: str, pie
     assert collect(decode(dialect, sse(*pieces, end=DONE)))[0] == " [1] 0.5"
 
 
+MESSAGE = {"choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize("pieces", [[MESSAGE], [delta(content="H"), delta(content="i"), MESSAGE]])
+def test_a_message_in_a_stream_is_said_once(pieces: list[dict[str, Any]]) -> None:
+    said = collect(decode("openai", sse(*pieces, MESSAGE, end=DONE)))
+    assert said[0] == "Hi"
+
+
 def test_a_call_in_the_form_of_chat_completions_is_one_in_a_native_answer() -> None:
     call = {"id": "a", "type": "function", "index": 0, "function": {"name": "look", "arguments": "{}"}}
     events = decode("cloudflare", sse({"response": "Hm", "tool_calls": [call]}, end=DONE))
