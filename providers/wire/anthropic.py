@@ -50,7 +50,7 @@ _REASONS: Mapping[str, FinishReason] = {
     "refusal": "filtered",
     "tool_use": "tool",
 }
-_COUNTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_PROMPT = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class Anthropic(dialect.Dialect):
@@ -195,7 +195,10 @@ class Decoder(dialect.Decoder):
     def _close(self, event: dict[str, Any], out: list[Event]) -> None:
         """Counts are reported with the reason for the end: before it, the output count is no more than a beginning."""
         reason = text(tree(event.get("delta")).get("stop_reason"))
-        self._counts |= _counts(tree(event.get("usage")))
+        told = _counts(tree(event.get("usage")))
+        if not any(told.get(name) for name in _PROMPT):  # a prompt that was counted has not become nothing
+            told = {name: number for name, number in told.items() if name not in _PROMPT or name not in self._counts}
+        self._counts |= told
         if reason and self._reason is None:
             self._reason = reason
             self._tell_calls(out)  # blocks may be left open
@@ -208,7 +211,7 @@ def _counts(usage: dict[str, Any]) -> dict[str, int]:
     """What can be read of a usage, whose parts come at different times; nothing else of it is kept."""
     details = tree(usage.get("output_tokens_details"))
     reasoning = count(details.get("thinking_tokens")) or counted(details.get("reasoning_tokens"))
-    found = {"reasoning": reasoning, **{name: counted(usage.get(name)) for name in _COUNTED}}
+    found = {"reasoning": reasoning, **{name: counted(usage.get(name)) for name in (*_PROMPT, "output_tokens")}}
     return {name: number for name, number in found.items() if number is not None}
 
 

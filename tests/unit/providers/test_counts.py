@@ -8,7 +8,7 @@ from providers.answer import collect
 from providers.message import Usage
 from providers.wire.embedding import EMBEDDING
 from tests.fakes.decode import decode
-from tests.fakes.said import DONE, block, content, delta, ended, framed, lines, named, partial, sse
+from tests.fakes.said import DONE, MESSAGE_START, block, content, delta, ended, framed, lines, named, partial, sse
 
 UNREADABLE: list[Any] = [None, "9", "many", -1, True, [], {}, 1e300, float("nan")]
 
@@ -98,6 +98,20 @@ def test_counts_may_stand_in_the_choice_and_name_the_cache_beside_it() -> None:
     end = delta("stop")
     end["choices"][0]["usage"] = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12, "cached_tokens": 5}
     assert collect(decode("openai", sse(end, end=DONE)))[3] == Usage(input=9, cache_read=5, output=3)
+
+
+@pytest.mark.parametrize(
+    ("told", "usage"),
+    [
+        ({"output_tokens": 3}, Usage(16, 5, 2, 3)),
+        ({"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 3}, Usage(16, 5, 2, 3)),
+        ({"input_tokens": 0, "cache_read_input_tokens": 14, "output_tokens": 3}, Usage(16, 14, 2, 3)),
+        ({"input_tokens": 12, "output_tokens": 0}, Usage(19, 5, 2, 0)),
+    ],
+)
+def test_a_prompt_that_was_counted_at_the_start_is_not_nothing_at_the_end(told: dict[str, int], usage: Usage) -> None:
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": told}
+    assert collect(decode("anthropic", named(MESSAGE_START, end)))[3] == usage
 
 
 def test_google_leaves_out_a_count_of_nothing() -> None:
