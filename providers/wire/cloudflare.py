@@ -1,4 +1,4 @@
-"""Workers AI in its own words: an envelope around the answer, and in streams no reason for the end but the end itself.
+"""Workers AI in its own words: an envelope around the answer, and in most streams no reason for the end but the end.
 
 Models that answer there as chat completions do are read as such.
 """
@@ -102,4 +102,5 @@ class Decoder(openai.Decoder):
             self._report = Report(usage)
         calls = [call if "function" in tree(call) else {"function": call} for call in entries(chunk.get("tool_calls"))]
         said = {"content": chunk["response"], "tool_calls": calls}
-        super()._read({"choices": [{part: said}], "errors": chunk.get("errors")}, part, out)
+        choice = {part: said, "finish_reason": chunk.get("finish_reason")}
+        super()._read({"choices": [choice], "errors": chunk.get("errors")}, part, out)

@@ -6,10 +6,10 @@ import pytest
 
 from providers.answer import collect
 from providers.errors import Malformed
-from providers.message import Finish, Text, ToolCall
+from providers.message import Finish, Report, Text, ToolCall, Usage
 from providers.wire.sse import LONGEST_LINE
 from tests.fakes.decode import decode
-from tests.fakes.said import DONE, MESSAGE_START, delta, framed, lines, named, partial, sse
+from tests.fakes.said import DONE, MESSAGE_START, PLAIN_USAGE, delta, framed, lines, named, partial, sse
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,12 @@ from tests.fakes.said import DONE, MESSAGE_START, delta, framed, lines, named, p
 )
 def test_digits_that_come_as_a_number_are_a_part_of_the_answer(dialect: str, pieces: list[dict[str, object]]) -> None:
     assert collect(decode(dialect, sse(*pieces, end=DONE)))[0] == " [1] 0.5"
+
+
+def test_a_native_answer_may_say_why_it_ended() -> None:
+    last = {"response": "", "finish_reason": "length", "usage": PLAIN_USAGE}
+    events = decode("cloudflare", sse({"response": "Hi"}, last, end=DONE))
+    assert events == [Text("Hi"), Finish("length", "length"), Report(Usage(9, output=3))]
 
 
 MESSAGE = {"choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
