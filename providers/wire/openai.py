@@ -236,12 +236,12 @@ class Decoder(dialect.Decoder):
 
 
 def usage_of(usage: dict[str, Any]) -> Usage | None:
-    """None unless both counts can be read.
+    """None unless both counts can be read, and where an answer has no prompt: some count each piece by itself.
 
     Some count reasoning beside the completion instead of in it; the total tells.
     """
     prompt, output = counted(usage.get("prompt_tokens")), counted(usage.get("completion_tokens"))
-    if prompt is None or output is None:
+    if prompt is None or output is None or output > prompt == 0:
         return None
     cached, thought = tree(usage.get("prompt_tokens_details")), tree(usage.get("completion_tokens_details"))
     reasoning = count(thought.get("reasoning_tokens"))

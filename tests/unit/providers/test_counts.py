@@ -100,6 +100,13 @@ def test_counts_may_stand_in_the_choice_and_name_the_cache_beside_it() -> None:
     assert collect(decode("openai", sse(end, end=DONE)))[3] == Usage(input=9, cache_read=5, output=3)
 
 
+@pytest.mark.parametrize("dialect", ["openai", "cloudflare"])
+def test_the_count_of_a_piece_is_not_the_answer_s(dialect: str) -> None:
+    piece = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1}
+    body = sse({**delta(content="a"), "usage": piece}, {**delta(content="b"), "usage": piece}, delta("stop"), end=DONE)
+    assert collect(decode(dialect, body))[3] is None
+
+
 @pytest.mark.parametrize(
     ("told", "usage"),
     [
