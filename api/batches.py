@@ -19,7 +19,7 @@ from ledger import batches, files
 from ledger.batches import BatchView, NewBatch
 from ledger.states import BatchStatus
 from workers.halt import halt
-from workers.request import Request, Text
+from workers.request import Metadata, Request, Text
 
 router = APIRouter(tags=["batches"])
 _PREFIX = "batch_"
@@ -35,12 +35,7 @@ class BatchRequest(Request):
     completion_window: Text = Field(
         "24h", description="minutes, hours or days, up to 14d: afterwards nothing more is done", examples=["24h"]
     )
-    metadata: (
-        Annotated[
-            dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
-        ]
-        | None
-    ) = None
+    metadata: Metadata | None = None
     budget_usd: Annotated[Decimal, Field(ge=0, le=9_000_000, decimal_places=9)] | None = Field(
         None, description="the most that all its lines may cost together", examples=["5.00"]
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from providers.name import nearest
@@ -31,6 +31,21 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
+_MOST_METADATA = 16
+
+
+def _count(value: Any) -> Any:
+    """Before anything of it is read: every entry may be a mistake of its own, and each would be gathered."""
+    if isinstance(value, Mapping) and len(value) > _MOST_METADATA:
+        raise ValueError(f"must not have more than {_MOST_METADATA} entries")
+    return value
+
+
+Metadata = Annotated[
+    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]],
+    Field(max_length=_MOST_METADATA),
+    BeforeValidator(_count),
+]
 Names = Annotated[list[Annotated[Text, Field(min_length=1, max_length=200)]], Field(min_length=1, max_length=100)]
 
 
@@ -136,12 +151,7 @@ class RunOptions(Request):
         description="offered to the steps; one that calls some has the calls as its output: nobody makes them",
     )
     tools_for: Names | None = Field(None, description="steps by id, or goblins, that alone are offered the tools")
-    metadata: (
-        Annotated[
-            dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
-        ]
-        | None
-    ) = Field(None, description="handed back with the run, read by nobody")
+    metadata: Metadata | None = Field(None, description="handed back with the run, read by nobody")
 
     def as_value(self) -> dict[str, Any]:
         """What was given, as JSON; money with nine places."""

@@ -94,6 +94,22 @@ def test_a_field_of_the_wrong_kind_is_named(api: Any, body: dict[str, Any], fiel
     assert api.client.get("/v1/runs").json()["data"] == []
 
 
+MUCH = {str(number): number for number in range(17)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/runs", {"workflow": "chat: hi", "options": {"metadata": MUCH}}, "options.metadata"),
+        ("/v1/batches", {"input_file_id": "file-1", "endpoint": "/v1/runs", "metadata": MUCH}, "metadata"),
+    ],
+)
+def test_of_too_much_metadata_nothing_is_read(api: Any, path: str, body: dict[str, Any], field: str) -> None:
+    answer = api.client.post(path, json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"field": field, "message": "must not have more than 16 entries"}]
+
+
 @pytest.mark.parametrize("content", [b"{", b'{"workflow": "chat: hi"', b"\xff\xfe", b"[" * 100_000])
 def test_a_body_that_is_not_json_gets_400(api: Any, content: bytes) -> None:
     answer = api.client.post("/v1/runs", content=content, headers={"Content-Type": "application/json"})
