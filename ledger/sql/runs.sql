@@ -23,9 +23,13 @@ where coalesce(key_id, '00000000-0000-0000-0000-000000000000'::uuid)
   and idempotency_key = %(idempotency_key)s;
 
 -- name: mark_published
-update runs r set published_epoch = sent.epoch, published_at = now(), touched_at = now()
-from unnest(%(runs)s::uuid[], %(epochs)s::int[]) as sent (run, epoch)
-where r.id = sent.run and r.epoch = sent.epoch;
+-- Locked in one order, as all who change several runs do it.
+with sent as (
+    select r.id from runs r join unnest(%(runs)s::uuid[], %(epochs)s::int[]) as s (run, epoch) on s.run = r.id and s.epoch = r.epoch
+    order by r.id for no key update of r
+)
+update runs r set published_epoch = r.epoch, published_at = now(), touched_at = now()
+from sent where r.id = sent.id;
 
 -- name: request_cancel
 -- Locks the run, so that no step changes until `cancel_steps` has ended the open ones.

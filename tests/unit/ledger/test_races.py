@@ -12,7 +12,7 @@ from ledger.attempts import Charge, Closed, Ending
 from ledger.session import Ledger
 from ledger.states import AttemptStatus, RunStatus, StepStatus
 from tests.fakes.racing import at_once, begin, until_waiting
-from tests.fakes.runs import FAULT, PRICE, SUCCESS, accept, assert_books_balance, claim, one, run_row, step_rows
+from tests.fakes.runs import FAULT, PRICE, SUCCESS, accept, assert_books_balance, claim, one, rows, run_row, step_rows
 
 THREADS = 12
 WIDE = " AND ".join(f"chat: say {number}" for number in range(THREADS))
@@ -313,6 +313,20 @@ def test_every_epoch_is_renewed_by_one_of_many_whatever_their_order(ledger: Ledg
     renewed = at_once(*(partial(runs.renew_epochs, ledger, known if n % 2 else back) for n in range(THREADS)))
     assert sorted(run for found in renewed for run in found) == sorted(known)
     assert {epoch for found in renewed for epoch in found.values()} == {2}
+
+
+def test_who_notes_several_runs_as_published_locks_them_in_the_order_of_their_ids(ledger: Ledger) -> None:
+    first, last = sorted([accept(ledger), accept(ledger)])
+    known = {last: 1, first: 1}
+    for run in known:
+        runs.mark_published(ledger, run, 1)  # written down behind the other one
+    with ledger.transaction() as locked:
+        locked.run("runs.mark_published", runs=[first], epochs=[1])
+        noting = begin(partial(runs.mark_all_published, ledger, known))
+        until_waiting(ledger)
+        free = rows(ledger, "select id from runs where id = %s for no key update skip locked", last)
+        assert [row.id for row in free] == [last]
+    noting.result()
 
 
 def test_a_run_is_finished_by_one_of_many_and_only_when_its_steps_have_settled(ledger: Ledger) -> None:
