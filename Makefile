@@ -5,6 +5,7 @@ MINUTES := 10
 INSTALL := $(shell command -v uv >/dev/null 2>&1 \
 	&& echo 'uv pip install --quiet --python $(BIN)/python' \
 	|| echo '$(BIN)/python -m pip install --quiet --disable-pip-version-check')
+unexport PYTHONDONTWRITEBYTECODE # tests start hundreds of processes: each would compile all it imports
 UV = $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
 .DEFAULT_GOAL := help

@@ -98,11 +98,12 @@ def test_texts_become_vectors_and_are_counted(caller: Caller, vendor: Provider, 
 def test_more_texts_than_a_request_holds_are_all_embedded(
     caller: Caller, vendor: Provider, simulator: Simulator
 ) -> None:
-    texts = [f"text {number}" for number in range(130)]
+    takes_one = spoken(vendor) in ("bedrock", "vertex")
+    texts = [f"text {number}" for number in range(9 if takes_one else 130)]
     found = caller.embed(vendor, named(vendor, "sim-embed"), texts, Control())
-    assert len(found.vectors) == 130
+    assert len(found.vectors) == len(texts)
     assert found.vectors[7] == caller.embed(vendor, named(vendor, "sim-embed"), ["text 7"], Control()).vectors[0]
-    requests = {"gemini": 2, "cohere": 2, "embeddings": 2, "bedrock": 130, "vertex": 130}.get(spoken(vendor), 1)
+    requests = len(texts) if takes_one else {"gemini": 2, "cohere": 2, "embeddings": 2}.get(spoken(vendor), 1)
     assert len(simulator.get("calls")) == requests + 1
 
 
