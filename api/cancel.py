@@ -68,7 +68,8 @@ def _step(house: House, run_id: uuid.UUID, step_id: str) -> StepView:
 
 def _cancel_run(house: House, run_id: uuid.UUID) -> None:
     closed = runs.request_cancel(house.ledger, run_id)
-    events = [_finished(idx, 0, None) for idx in closed]
+    steps = views.steps(house.ledger, run_id) if closed else []
+    events = [_finished(step.idx, step.cost_nanousd, None) for step in steps if step.idx in closed]
     # only who closed the last step may say how the run ended: a worker may be about to say that it succeeded
     cost = runs.finish(house.ledger, run_id, RunStatus.CANCELLED) if closed else None
     if cost is not None:

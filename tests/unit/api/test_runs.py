@@ -152,6 +152,14 @@ def test_cancelling_a_waiting_run_ends_it_at_once(api: Any) -> None:
     assert [kind for _, kind, _ in api.events(run)] == ["step.finished", "step.finished", "run.finished"]
 
 
+def test_a_step_that_ends_with_its_run_is_told_with_what_its_calls_have_cost(api: Any) -> None:
+    run = api.submit()
+    api.hand.end(run, api.hand.begin(run), None, step=StepStatus.PENDING, error=FAULT.error, tells=False)
+    api.client.post(f"/v1/runs/{run}/cancel")
+    (ended,) = [data for _, kind, data in api.events(run) if kind == "step.finished"]
+    assert ended["cost_usd"] == api.run(run)["steps"][0]["cost_usd"] == "0.000004000"
+
+
 def test_cancelling_again_is_the_same(api: Any) -> None:
     run = api.submit()
     api.client.post(f"/v1/runs/{run}/cancel")
