@@ -169,8 +169,12 @@ def output_length(ledger: Ledger, run_id: uuid.UUID, idx: int) -> int | None:
 
 
 def output(ledger: Ledger, run_id: uuid.UUID) -> str:
-    """What a run that has ended produced: the texts behind what is carried at its end, in text order."""
-    ((value, options),) = ledger.read(select(Run.plan, Run.options).where(Run.id == run_id))
+    """What a run that has ended produced: the texts behind what is carried at its end, in text order. Raises NotFound
+    when it was pruned."""
+    found = ledger.read(select(Run.plan, Run.options).where(Run.id == run_id))
+    if not found:
+        raise NotFound(f"no run {run_id}")
+    value, options = found[0]
     rows = ledger.read(select(Step.idx, Step.status).where(Step.run_id == run_id))
     plan = Plan.from_value(value)
     written: Mapping[int, str] = {}

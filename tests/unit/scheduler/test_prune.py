@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from goblin import clock
-from goblin.errors import Conflict
-from ledger import attempts, files, holds, keys, looks, marks, runs, spending
+from goblin.errors import Conflict, NotFound
+from ledger import attempts, files, holds, keys, looks, marks, runs, spending, views
 from ledger.session import IDLE_S, Ledger
 from ledger.states import RunStatus
 from scheduler.prune import Prune
@@ -113,6 +113,14 @@ def test_a_late_end_of_a_call_of_a_forgotten_run_finds_nothing(ledger: Ledger) -
     assert not attempts.park(ledger, run, 0, {})
     assert runs.renew_epochs(ledger, {run: 1}) == {}
     assert one(ledger, "select count(*) as n from entries").n == 1
+
+
+def test_a_run_that_is_forgotten_while_it_is_read_is_not_found(ledger: Ledger) -> None:
+    run = aged(ledger, 31)
+    assert views.output(ledger, run) == SUCCESS.output
+    Prune(ledger, DAYS).go()
+    with pytest.raises(NotFound):
+        views.output(ledger, run)
 
 
 def test_one_scheduler_at_a_time_prunes(ledger: Ledger) -> None:
