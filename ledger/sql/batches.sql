@@ -95,7 +95,7 @@ returning r.id;
 -- name: cancel_steps
 -- Open steps end here, and runs with the last of them; running ones end when their workers read the request.
 with step as (
-    update steps set status = 'cancelled', output = null, finished_at = now()
+    update steps set status = 'cancelled', output = null, error = null, finished_at = now()
     where run_id = any (%(runs)s) and status in ('pending', 'waiting')
     returning run_id
 ), closed as (

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from ledger import batches, feeding, runs
+from ledger import attempts, batches, feeding, runs
 from ledger.feeding import FedLine, OpenBatch, Result
 from ledger.runs import NewRun
 from ledger.session import Ledger
 from ledger.states import BatchStatus, RunStatus
 from tests.fakes.lines import begin, read
-from tests.fakes.runs import request, rows
+from tests.fakes.runs import FAULT, claim, request, rows
 
 DOUBLE = {"type": "double_custom_id", "message": "again"}
 BAD = {"type": "bad_json", "message": "no"}
@@ -93,6 +93,17 @@ def test_nothing_is_fed_after_a_cancel(ledger: Ledger) -> None:
     assert ([ended.id], ended.status) == ([run for run, _ in made], "cancelled")
     assert ended.finished_at is not None
     assert not batches.cancel_runs(ledger, batch.id)
+
+
+def test_a_step_that_ends_with_its_batch_keeps_no_fault_of_an_earlier_call(ledger: Ledger) -> None:
+    batch = opened(ledger)
+    ((run, _),) = fed(ledger, batch, page("a"))
+    made = claim(run)
+    attempts.open_attempt(ledger, made)
+    attempts.settle(ledger, made.attempt, FAULT, goblin="chat", key_id=None)
+    batches.cancel_runs(ledger, batch.id)
+    (ended,) = rows(ledger, "select status, error from steps where run_id = %s", run)
+    assert (ended.status, ended.error) == ("cancelled", None)
 
 
 def test_results_are_written_once_and_seen_when_all_are(ledger: Ledger) -> None:
