@@ -16,7 +16,7 @@ from api.body import FILES
 from api.deps import House, HouseDep
 from api.multipart import BadForm, FileBegin, FileData, Form, Value
 from goblin.clock import new_id
-from goblin.errors import NotFound, RateLimited, UsageError
+from goblin.errors import NotFound, RateLimited, TooLarge, UsageError
 from ledger import files
 from ledger.files import Bounds, FileView, Intake
 from providers.name import nearest
@@ -26,6 +26,7 @@ router = APIRouter(tags=["batches"])
 _PREFIX = "file-"
 _HOUR_S, _DAY_S = 3_600, 86_400
 _SILENCE_S = 60.0  # that an upload may be silent
+_BESIDE = 2**20  # bytes of a form beside its file
 _FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 
 
@@ -166,7 +167,7 @@ async def _take(request: Request, house: House, key_id: uuid.UUID | None) -> uui
     form, fields, file = Form(request.headers.get("content-type", "")), dict[str, str](), new_id()
     intake: Intake | None = None
     async with AsyncExitStack() as stack:
-        async for chunk in _chunks(request):
+        async for chunk in _chunks(request, house.settings.batches.file_bytes + _BESIDE):
             for event in form.feed(chunk):
                 match event:
                     case Value(name, text):
@@ -185,16 +186,21 @@ async def _take(request: Request, house: House, key_id: uuid.UUID | None) -> uui
     return file
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    pieces = aiter(request.stream())
+async def _chunks(request: Request, most: int) -> AsyncIterator[bytes]:
+    """What arrives, up to so many bytes: a form may have no end."""
+    pieces, received = aiter(request.stream()), 0
     while True:
         try:
             async with asyncio.timeout(_SILENCE_S):
-                yield await anext(pieces)
+                piece = await anext(pieces)
         except StopAsyncIteration:
             return
         except TimeoutError:
             raise BadForm(f"nothing of the file arrived for {_SILENCE_S:.0f} s") from None
+        received += len(piece)
+        if received > most:
+            raise TooLarge(f"the form is larger than {most} bytes")
+        yield piece
 
 
 def _bounds(house: House) -> Bounds:

@@ -55,6 +55,16 @@ def test_a_file_beyond_a_bound_is_refused_and_leaves_nothing(api: Api, content: 
     assert lines_kept(api) == 0
 
 
+def test_a_form_that_goes_on_behind_its_file_is_refused(api: Api) -> None:
+    form = api.client.build_request("POST", "/v1/files", data={"purpose": "batch"}, files={"file": ("a", LINE)})
+    headers = {"Content-Type": form.headers["content-type"]}
+    assert api.client.post("/v1/files", content=form.read() + b" " * 1_000, headers=headers).status_code == 200
+    before = lines_kept(api)
+    answer = api.client.post("/v1/files", content=form.read() + b" " * 2**21, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too_large")
+    assert lines_kept(api) == before
+
+
 @pytest.mark.parametrize(
     ("content", "lines"), [(b"a\nb", 2), (b"a\r\nb\r\n\n\n", 2), (b"a\n\nb", 3), (b"", 0), (b"\n \n", 0)]
 )
