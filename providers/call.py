@@ -59,19 +59,27 @@ class Caller:
         """The events of one call, as they come; the connection is given back when the generator ends or is closed.
 
         Raises ProviderFault, or what `control` was cut with. An answer that ends without raising is whole.
+
+        What another host says, which an answer named and which gets no key, is not about the key: where it refuses, the
+        decoder goes on as after nothing.
         """
         dialect = SPOKEN[provider.dialect]
         decoder = dialect.decoder(provider)
-        request: HttpRequest | None = dialect.request(provider, chat)
+        first = dialect.request(provider, chat)
+        request: HttpRequest | None = first
         try:
             with self._watched(provider, control):
                 while request is not None:
                     if request.after_s:
                         control.rest(request.after_s)
-                    with self._exchange(provider, request, control) as response:
-                        if not response.is_success:
+                    is_own = request is first or origin_of(request) == origin_of(first)
+                    with self._exchange(provider, request, control, is_own=is_own) as response:
+                        if response.is_success:
+                            yield from _events(provider, decoder, response, control, self._largest_answer)
+                        elif is_own:
                             raise _complaint(provider, dialect.fault, response, control)
-                        yield from _events(provider, decoder, response, control, self._largest_answer)
+                        else:
+                            yield from _ended(decoder, response)
                     request = decoder.follow()
         except ProviderFault as fault:
             _keep_discreet(fault, provider, [message.content for message in chat.messages])
@@ -155,7 +163,10 @@ class Caller:
                 slots.pop().close()
 
     @contextlib.contextmanager
-    def _exchange(self, provider: Provider, request: HttpRequest, control: Control) -> Iterator[httpx.Response]:
+    def _exchange(
+        self, provider: Provider, request: HttpRequest, control: Control, *, is_own: bool = True
+    ) -> Iterator[httpx.Response]:
+        """`is_own`: at the provider's own origin, whose limits are those of the key."""
         slot = self._take(request)
         try:
             response = slot.send(request, provider, control)
@@ -165,7 +176,8 @@ class Caller:
                 response = slot.send(request, provider, control)
             if response is None:
                 raise Unreachable(f"{provider.name} closed the connection without an answer")
-            control.hear(limit.read(response.headers, datetime.now(UTC)), is_error=not response.is_success)
+            said = limit.read(response.headers, datetime.now(UTC)) if is_own else None
+            control.hear(said, is_error=not response.is_success)
             try:
                 yield response
             finally:
@@ -249,6 +261,10 @@ def _events(
         _drain(chunks, control)
     elif control.error is not None:  # an answer without a length ends well when its socket is shut down
         raise control.error
+    yield from _ended(decoder, response)
+
+
+def _ended(decoder: Decoder, response: httpx.Response) -> Iterator[Event]:
     events, fault = _decoded(decoder.end)
     yield from events
     if fault is not None:

@@ -1,13 +1,17 @@
 """Replicate's predictions: one call of several exchanges, over scripted connections and without any."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from providers.answer import collect
 from providers.call import Caller, Control
-from providers.errors import BadCredentials, BrokenStream, Malformed, ServerError, TimedOut
+from providers.errors import BadCredentials, BrokenStream, Malformed, ServerError, Throttled, TimedOut
+from providers.limit import Gauge
 from providers.message import Event, Finish, Message, Report, Text, Usage
 from providers.provider import Deadlines
 from providers.sampling import Sampling
@@ -240,3 +244,90 @@ def test_looking_again_and_again_is_bounded_by_the_limit_for_a_first_token() -> 
             )
         caller.close()
     assert caught.value.details == {"phase": "first_token"}
+
+
+# Over connections, the stream at another origin
+
+
+class Led(httpx.HTTPTransport):
+    """Leads to `url` what goes to the stream's host, which has neither name nor certificate on loopback."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = httpx.URL(url)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == httpx.URL(STREAM).host:
+            request.url = self._url.copy_with(path=request.url.path)
+        return super().handle_request(request)
+
+
+@contextmanager
+def two_hosts(own: Callable[[Connection], None], other: Callable[[Connection], None]) -> Iterator[tuple[Caller, str]]:
+    """A caller, and the address of the provider whose streams are at the other host."""
+    with Vendor(own, own) as vendor, Vendor(other) as host:
+        caller = Caller(transport=lambda: Led(host.url))
+        try:
+            yield caller, vendor.url
+        finally:
+            caller.close()
+
+
+@pytest.mark.parametrize("status", ["302 Found", "401 No", "403 No", "404 No", "410 Gone", "429 Slow", "500 Oops"])
+def test_a_prediction_whose_stream_is_refused_elsewhere_is_read_at_its_end(status: str) -> None:
+    def create(connection: Connection) -> None:
+        answer(connection, prediction("starting"), "201 Created")
+        answer(connection, prediction("succeeded", output=["Hel", "lo"]))
+
+    def refuse(connection: Connection) -> None:
+        answer(connection, b'{"title": "Unauthenticated", "status": 401}', status)
+
+    with two_hosts(create, refuse) as (caller, url):
+        said = collect(caller.stream(provider(url, dialect="replicate"), chat(model="o/n"), Control()))
+    assert said == ("Hello", "", Finish("stop", "succeeded"), None)
+
+
+def test_a_key_that_its_own_origin_refuses_is_refused_also_between_the_parts_of_a_call() -> None:
+    def script(connection: Connection) -> None:
+        answer(connection, at(vendor.url), "201 Created")
+        answer(connection, b"{}", "401 Unauthorized")
+        answer(connection, b"{}")
+
+    caller = Caller()
+    with Vendor(script) as vendor:
+        with pytest.raises(BadCredentials):
+            list(caller.stream(provider(vendor.url, dialect="replicate"), chat(model="o/n"), Control()))
+        caller.close()
+
+
+def test_a_prediction_that_can_be_neither_heard_nor_read_is_cancelled_and_may_be_billed() -> None:
+    seen: list[bytes] = []
+
+    def create(connection: Connection) -> None:
+        answer(connection, prediction("starting"), "201 Created")
+        answer(connection, b"{}", "429 Slow down")
+        seen.append(answer(connection, prediction("canceled")))
+
+    def refuse(connection: Connection) -> None:
+        answer(connection, b"", "404 Not Found")
+
+    control = Control()
+    with two_hosts(create, refuse) as (caller, url), pytest.raises(Throttled) as caught:
+        list(caller.stream(provider(url, dialect="replicate"), chat(model="o/n"), control))
+    assert seen[0].startswith(b"POST /predictions/p1/cancel ")
+    assert control.may_be_billed(caught.value)
+
+
+def test_limits_of_a_host_that_gets_no_key_are_not_those_of_the_key() -> None:
+    def create(connection: Connection) -> None:
+        answer(connection, prediction("starting"), "201 Created\r\nx-ratelimit-limit-requests: 600")
+        answer(connection, prediction("succeeded", output="Hi"))
+
+    def stream(connection: Connection) -> None:
+        answer(connection, event("output", "Hi") + DONE, "200 OK\r\nx-ratelimit-limit-requests: 3")
+
+    control = Control()
+    with two_hosts(create, stream) as (caller, url):
+        assert collect(caller.stream(provider(url, dialect="replicate"), chat(model="o/n"), control))[0] == "Hi"
+    assert control.limits is not None
+    assert control.limits.requests == Gauge(600)
