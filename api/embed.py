@@ -6,7 +6,7 @@ it as failed.
 """
 
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from api.deps import House
 from goblin.clock import new_id, now_ms
@@ -136,10 +136,12 @@ class _Errand:
         )
 
     def _call(self, given: Pass) -> Embedding:
-        """Makes the call and writes down its end."""
+        """Makes the call and writes down its end, which is also its run's when it was answered."""
         house, attempt = self.house, given.admitted.attempt
         call = Embedding(house.caller, given.candidate, self.wish)
         ending = call.make()
+        if ending.step is StepStatus.SUCCEEDED:
+            ending = replace(ending, run=RunStatus.SUCCEEDED)
         try:
             attempts.settle(house.ledger, attempt, ending, goblin=NAME, key_id=self.look.key_id, patience=_PATIENCE_S)
         except LeaseLost as lost:
@@ -148,14 +150,18 @@ class _Errand:
         house.turnstile.conclude(given, ending.charge, call.error, call.told, *call.lessons)
         freed = [given.candidate.provider.id, *(budget_room(one) for one in given.admitted.counters)]
         house.waker.call(freed)
-        if ending.step is StepStatus.SUCCEEDED:
-            runs.finish(house.ledger, self.run, RunStatus.SUCCEEDED)
         return call
 
     def _closed(self, error: GoblinError) -> GoblinError:
         """The error, after the run has ended with it."""
         attempts.close_step(
-            self.house.ledger, self.run, 0, _FIRST_EPOCH, StepStatus.FAILED, error.as_value(), patience=_PATIENCE_S
+            self.house.ledger,
+            self.run,
+            0,
+            _FIRST_EPOCH,
+            StepStatus.FAILED,
+            error.as_value(),
+            ends_run=RunStatus.FAILED,
+            patience=_PATIENCE_S,
         )
-        runs.finish(self.house.ledger, self.run, RunStatus.FAILED)
         return error

@@ -198,6 +198,34 @@ def test_an_embedding_that_nobody_lived_to_finish_is_closed_by_a_worker_and_make
     assert served.world.sim_get("calls") == []
 
 
+AWAY = """
+create function away() returns trigger language plpgsql as $$ begin
+    raise exception 'terminating connection' using errcode = '57P01';
+end $$;
+create trigger away before update on runs for each row
+    when (new.finished_at is not null and old.finished_at is null and new.open_steps = old.open_steps)
+    execute function away()
+"""
+
+
+def test_what_was_paid_for_is_handed_out_though_postgres_goes_away_at_once(served: Served) -> None:
+    """The end of the run is written down with that of its call, or with the reason why nobody is called."""
+    postgres = served.world.ledger.engine
+    with postgres.connect() as connection:
+        connection.exec_driver_sql(AWAY)
+    try:
+        answers = [
+            served.http.post("/v1/embeddings", json={"model": model, "input": "red fox"})
+            for model in ("first/sim-embed", "poor/sim-embed+ttft=0")
+        ]
+    finally:
+        with postgres.connect() as connection:
+            connection.exec_driver_sql("drop function away cascade")
+    assert [answer.status_code for answer in answers] == [200, 402]
+    ended = "select status from runs where workflow = '/v1/embeddings' order by id desc limit 2"
+    assert [row.status for row in served.world.all(ended)] == ["failed", "succeeded"]
+
+
 def test_what_a_call_has_cost_that_was_given_up_too_early_is_counted_as_it_is_entered(served: Served) -> None:
     """As when the API slept for longer than its lease, and woke up with the answer."""
     world = served.world
