@@ -82,6 +82,7 @@ class EmbeddingRow(Part):
     document: str = "document"
     query: str = "query"
     dimensions_field: str = "dimensions"
+    truncation_field: str | None = Field(None, description="is sent as false, so that what is too long is not cut")
 
 
 class ErrorRow(Part):

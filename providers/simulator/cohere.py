@@ -189,7 +189,10 @@ def _read_embed(_request: Request, body: Json) -> EmbedAsk:
     dimensions = field(body, "output_dimension", int)
     if dimensions is not None and not 1 <= dimensions <= 4096:
         raise Refused(Kind.BAD_REQUEST, "output_dimension: 1 to 4096 expected")
-    return EmbedAsk(needed(body, "model", str), inputs, dimensions)
+    truncate = field(body, "truncate", str, "END")
+    if truncate not in ("NONE", "END"):
+        raise Refused(Kind.BAD_REQUEST, "truncate: NONE or END expected; START is not simulated")
+    return EmbedAsk(needed(body, "model", str), inputs, dimensions, cuts=truncate == "END")
 
 
 def _embeddings(ask: EmbedAsk, vectors: list[list[float]], tokens: int) -> Json:

@@ -17,29 +17,44 @@ from providers.simulator.world import House
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a vendor calls the purpose of a text and the length of a vector, and what else it takes."""
+    """What a vendor calls the purpose of a text, the length of a vector and a text's being cut, and what else it takes.
+
+    `cuts` is whether it cuts what is too long when it is not told, `too_long` how it complains when it does not.
+    """
 
     purpose: str
     purposes: tuple[str | None, ...]
     dimensions: str
+    truncation: str
+    cuts: bool
+    too_long: Json | str
     others: tuple[str, ...]
     counts: tuple[str, ...]
 
 
 VENDORS: Mapping[str, Words] = {
     "voyage": Words(
-        "input_type",
-        (None, "query", "document"),
-        "output_dimension",
-        ("truncation", "output_dtype"),
-        ("total_tokens",),
+        purpose="input_type",
+        purposes=(None, "query", "document"),
+        dimensions="output_dimension",
+        truncation="truncation",
+        cuts=True,
+        too_long="The example at index 0 in your batch does not fit into the model's context window of 8192 tokens.",
+        others=("output_dtype",),
+        counts=("total_tokens",),
     ),
     "jina": Words(
-        "task",
-        (None, "retrieval.query", "retrieval.passage", "text-matching", "classification", "separation"),
-        "dimensions",
-        ("embedding_type", "normalized", "late_chunking", "truncate"),
-        ("total_tokens", "prompt_tokens"),
+        purpose="task",
+        purposes=(None, "retrieval.query", "retrieval.passage", "text-matching", "classification", "separation"),
+        dimensions="dimensions",
+        truncation="truncate",
+        cuts=False,
+        too_long={
+            "message": "Input text exceeds the model's maximum of 8192 tokens.",
+            "code": "INPUT_TOKEN_LIMIT_EXCEEDED",
+        },
+        others=("embedding_type", "normalized", "late_chunking"),
+        counts=("total_tokens", "prompt_tokens"),
     ),
 }
 
@@ -51,19 +66,25 @@ class Vectors(OpenAI):
         return [
             Route(
                 f"/{vendor}/v1/embeddings",
-                Embed(house, self, partial(_read, words), partial(_told, words)),
+                Embed(house, _Vendor(words), partial(_read, words), partial(_told, words)),
                 methods=["POST"],
             )
             for vendor, words in VENDORS.items()
         ]
 
+
+class _Vendor(Vectors):
+    def __init__(self, words: Words) -> None:
+        self._words = words
+
     def refusal(self, refused: Refused, _call_id: str) -> tuple[int, dict[str, str], Json]:
         status, _ = error_type(refused, openai.TYPES)
-        return status, retry_after(refused), {"detail": refused.text()}
+        detail = self._words.too_long if refused.kind is Kind.CONTEXT else refused.text()
+        return status, retry_after(refused), {"detail": detail}
 
 
 def _read(words: Words, _request: Request, body: Json) -> EmbedAsk:
-    known = {"model", "input", words.purpose, words.dimensions, *words.others}
+    known = {"model", "input", words.purpose, words.dimensions, words.truncation, *words.others}
     if stray := sorted(set(body) - known):
         raise Refused(Kind.BAD_REQUEST, f"Argument {stray[0]!r} is not supported by our API.")
     if body.get(words.purpose) not in words.purposes:
@@ -72,7 +93,8 @@ def _read(words: Words, _request: Request, body: Json) -> EmbedAsk:
     dimensions = field(body, words.dimensions, int)
     if dimensions is not None and not 1 <= dimensions <= 4096:
         raise Refused(Kind.BAD_REQUEST, f"{words.dimensions}: 1 to 4096 expected")
-    return EmbedAsk(needed(body, "model", str), texts, dimensions)
+    cuts = field(body, words.truncation, bool, words.cuts)
+    return EmbedAsk(needed(body, "model", str), texts, dimensions, cuts=cuts)
 
 
 def _told(words: Words, ask: EmbedAsk, vectors: list[list[float]], tokens: int) -> Json:

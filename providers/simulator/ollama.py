@@ -168,7 +168,7 @@ def _read_embed(_request: Request, body: Json) -> EmbedAsk:
     inputs = [given] if isinstance(given, str) else given
     if not isinstance(inputs, list) or not inputs or not all(isinstance(text, str) for text in inputs):
         raise Refused(Kind.BAD_REQUEST, "invalid input type")
-    return EmbedAsk(needed(body, "model", str), inputs)
+    return EmbedAsk(needed(body, "model", str), inputs, cuts=field(body, "truncate", bool, True))
 
 
 def _embeddings(ask: EmbedAsk, vectors: list[list[float]], tokens: int) -> Json:

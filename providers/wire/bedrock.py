@@ -12,6 +12,7 @@ from providers.errors import (
     BadCredentials,
     BadRequest,
     BrokenStream,
+    ContextTooLong,
     Malformed,
     Overloaded,
     ProviderFault,
@@ -51,6 +52,7 @@ RULES = (
     rule(Throttled, "throttlingexception"),
     rule(Overloaded, "modelnotreadyexception", "serviceunavailableexception"),
     TOO_LONG,
+    rule(ContextTooLong, "validationexception", contains=("too many input tokens", "expected maxlength")),  # Titan's
     NO_TOOLS,
     rule(BadRequest, "validationexception"),
     rule(ServerError, "modelerrorexception", "modeltimeoutexception", "modelstreamerrorexception"),

@@ -78,7 +78,7 @@ TOO_LONG = rule(
     contains=(
         "context length", "context window", "context limit", "context size", "prompt is too long", "input is too long",
         "model token limit", "range of input length", "maximum number of tokens", "token count exceeds",
-        "input token count is",
+        "input token count is", "maximum input length",
     ),
 )  # fmt: skip
 

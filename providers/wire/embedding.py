@@ -1,4 +1,7 @@
-"""How dialects are asked for vectors, and how they answer. One class each; `EMBEDDING` names them as rows do."""
+"""How dialects are asked for vectors, and how they answer. One class each; `EMBEDDING` names them as rows do.
+
+Many cut a text that is too long for a model and do not say so: those who have a word for it are asked to refuse.
+"""
 
 import json
 import math
@@ -28,6 +31,8 @@ class Plain:
             body[purpose] = words.get(embed.purpose, embed.purpose)
         if embed.dimensions is not None:
             body[words.get("dimensions_field", "dimensions")] = embed.dimensions
+        if (truncation := words.get("truncation_field")) is not None:
+            body[truncation] = False
         return _post(provider, embed, "/embeddings", {**body, **self._format()})
 
     def _format(self) -> Mapping[str, str]:
@@ -69,7 +74,7 @@ class Ollama:
     most_texts = 512
 
     def request(self, provider: Provider, embed: Embed) -> HttpRequest:
-        body: dict[str, Any] = {"model": embed.model, "input": embed.texts}
+        body: dict[str, Any] = {"model": embed.model, "input": embed.texts, "truncate": False}
         if embed.dimensions is not None:
             body["dimensions"] = embed.dimensions
         return _post(provider, embed, "/api/embed", body)
@@ -88,6 +93,7 @@ class Cohere:
             "texts": embed.texts,
             "input_type": f"search_{embed.purpose}",
             "embedding_types": ["float"],
+            "truncate": "NONE",
         }
         if embed.dimensions is not None:
             body["output_dimension"] = embed.dimensions
@@ -126,7 +132,7 @@ class Vertex:
 
     def request(self, provider: Provider, embed: Embed) -> HttpRequest:
         text, task = "".join(embed.texts), f"RETRIEVAL_{embed.purpose.upper()}"
-        wish: dict[str, Any] = {"autoTruncate": False}  # else what is too long is cut, and no error says so
+        wish: dict[str, Any] = {"autoTruncate": False}
         if embed.dimensions is not None:
             wish["outputDimensionality"] = embed.dimensions
         if "gemini" in embed.model:

@@ -109,6 +109,16 @@ def test_texts_are_embedded(client, simulator):
     assert answer.meta.billed_units.input_tokens == simulator.last_call()["input_tokens"]
 
 
+def test_what_is_too_long_is_embedded_in_part_unless_it_may_not(client):
+    wish = {"model": "sim-embed", "input_type": "search_document", "embedding_types": ["float"]}
+    wish |= {"texts": ["red fox " * 5000], "request_options": ONCE}
+    assert client.embed(**wish).meta.billed_units.input_tokens == 8192
+    assert client.embed(**wish, truncate="END").meta.billed_units.input_tokens == 8192
+    with pytest.raises(cohere.BadRequestError) as caught:
+        client.embed(**wish, truncate="NONE")
+    assert "too many tokens" in caught.value.body["message"]
+
+
 def test_models_are_listed_with_what_they_can(client):
     models = {model.name: model.endpoints for model in client.models.list().models}
     assert (models["sim-fast"], models["sim-embed"]) == (["chat"], ["embed"])

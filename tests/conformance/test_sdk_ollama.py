@@ -91,6 +91,14 @@ def test_texts_are_embedded(client):
     assert answer.prompt_eval_count > 0
 
 
+def test_what_is_too_long_is_embedded_in_part_unless_it_may_not(client):
+    long = "red fox " * 5000
+    assert client.embed("sim-embed", long).prompt_eval_count == 8192
+    with pytest.raises(ollama.ResponseError) as caught:
+        client.embed("sim-embed", long, truncate=False)
+    assert (caught.value.status_code, caught.value.error) == (400, "the input length exceeds the context length")
+
+
 def test_a_local_server_tells_of_its_models(client):
     assert "sim-fast" in {model.model for model in client.list().models}
     assert "sim-fast" in {model.model for model in client.ps().models}

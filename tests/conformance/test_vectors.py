@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -140,10 +141,22 @@ def test_a_fault_is_told_for_what_it_is(
         caller.embed(vendor, named(vendor, model), ["red fox"], Control())
 
 
-@pytest.mark.parametrize("vendor", [*VERTEX], indirect=True)
 def test_what_is_too_long_is_refused_and_not_cut(caller: Caller, vendor: Provider) -> None:
     with pytest.raises(ContextTooLong):
         caller.embed(vendor, named(vendor, "sim-embed"), ["red fox " * 5000], Control())
+
+
+@pytest.mark.parametrize(("name", "word", "is_cut"), [("voyage", "truncation", True), ("jina", "truncate", False)])
+def test_what_is_too_long_is_cut_by_some_unless_they_may_not(
+    simulator: Simulator, name: str, word: str, is_cut: bool
+) -> None:
+    def status(**wish: bool) -> int:
+        body = {"model": "sim-embed", "input": ["red fox " * 5000], **wish}
+        url, key = f"{simulator.url}/embeddings/{name}/v1/embeddings", {"authorization": "Bearer key"}
+        return httpx.post(url, json=body, headers=key).status_code
+
+    assert status() == (200 if is_cut else 400)
+    assert (status(**{word: True}), status(**{word: False})) == (200, 400)
 
 
 def test_a_silent_vendor_is_left(caller: Caller, vendor: Provider) -> None:

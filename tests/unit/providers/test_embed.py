@@ -40,12 +40,13 @@ def test_gemini_is_asked_once_per_text_in_one_request() -> None:
     assert body["requests"] == [{**wish, "content": {"parts": [{"text": text}]}} for text in "ab"]
 
 
-def test_ollama_is_asked_at_its_own_door() -> None:
-    assert asked("ollama", Embed("e-1", ("a",))) == ("https://v.example/api/embed", {"model": "e-1", "input": ["a"]})
+def test_ollama_is_asked_at_its_own_door_and_never_for_a_part_of_a_text() -> None:
+    body = {"model": "e-1", "input": ["a"], "truncate": False}
+    assert asked("ollama", Embed("e-1", ("a",))) == ("https://v.example/api/embed", body)
 
 
 @pytest.mark.parametrize("purpose", ["document", "query"])
-def test_cohere_is_told_what_the_vectors_are_for(purpose: Any) -> None:
+def test_cohere_is_told_what_the_vectors_are_for_and_to_cut_no_text(purpose: Any) -> None:
     url, body = asked("cohere", Embed("e-1", ("a",), purpose))
     assert url == "https://v.example/v2/embed"
     assert body == {
@@ -53,6 +54,7 @@ def test_cohere_is_told_what_the_vectors_are_for(purpose: Any) -> None:
         "texts": ["a"],
         "input_type": f"search_{purpose}",
         "embedding_types": ["float"],
+        "truncate": "NONE",
     }
 
 

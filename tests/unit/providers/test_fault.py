@@ -94,6 +94,7 @@ BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_K
         ("openai", 400, openai(message="Range of input length should be [1, 9]"), ContextTooLong),
         ("openai", 400, openai(message="Your request exceeded model token limit: 8192"), ContextTooLong),
         ("openai", 400, openai(type="exceed_context_size_error", code=400), ContextTooLong),
+        ("openai", 400, openai(message="Invalid 'input[0]': maximum input length is 8192 tokens."), ContextTooLong),
         ("openai", 400, openai(code="content_filter"), ContentFiltered),
         ("openai", 400, openai(type="invalid_request_error"), BadRequest),
         ("openai", 422, {"detail": [{"msg": "field required"}]}, BadRequest),
@@ -188,6 +189,8 @@ BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_K
         ("ollama", 503, {"error": "busy"}, Overloaded),
         ("ollama", 500, {"error": "the runner has ended"}, ServerError),
         ("ollama", 400, {"error": "the prompt exceeds the context length"}, ContextTooLong),
+        ("ollama", 400, {"error": "the input length exceeds the context length"}, ContextTooLong),
+        ("ollama", 500, {"error": "input exceeds maximum context length"}, ContextTooLong),
         ("ollama", 400, {"error": "invalid"}, BadRequest),
         ("cohere", 401, {"message": "invalid api token"}, BadCredentials),
         ("cohere", 402, {"message": "words"}, QuotaSpent),
@@ -235,6 +238,8 @@ def test_an_error_answer_means(dialect: str, status: int, body: Any, meaning: ty
         ("ValidationException", 400, "This model version has reached the end of its life.", UnknownModel),
         ("ValidationException", 400, "Operation not allowed", UnknownModel),
         ("ValidationException", 400, "Input is too long for requested model.", ContextTooLong),
+        ("ValidationException", 400, "400 Bad Request: Too many input tokens. Max input tokens: 8192", ContextTooLong),
+        ("ValidationException", 400, "Malformed input request: expected maxLength: 50000, actual: 9", ContextTooLong),
         ("ValidationException", 400, "words", BadRequest),
         ("ModelNotReadyException", 429, "words", Overloaded),
         ("ServiceUnavailableException", 503, "words", Overloaded),
@@ -274,11 +279,16 @@ def test_bedrock_tells_in_a_header(kind: str, status: int, message: str, meaning
         ("scaleway", 422, openai(message="temperature must be at most 2 for this model"), BadRequest),
         ("fireworks", 412, openai(message="Account u is suspended, possibly due to a spending limit"), QuotaSpent),
         ("fireworks", 412, openai(message="a precondition has failed"), UnknownModel),
+        ("jina", 400, {"detail": {"message": "Text exceeds the model's maximum of 9 tokens."}}, ContextTooLong),
+        ("jina", 400, {"detail": "words"}, BadRequest),
+        ("voyage", 400, {"detail": "One does not fit into the model's context window of 9 tokens."}, ContextTooLong),
+        ("voyage", 400, {"detail": "The max allowed tokens per submitted batch is 9."}, BadRequest),
     ],
 )
 def test_a_row_may_say_what_its_own_codes_mean(name: str, status: int, body: Any, meaning: type[ProviderFault]) -> None:
     vendor = REGISTRY.get(name)
-    assert type(SPOKEN[vendor.dialect].fault(vendor, status, {}, json.dumps(body).encode())) is meaning
+    spoken = SPOKEN.get(vendor.dialect, SPOKEN["openai"])
+    assert type(spoken.fault(vendor, status, {}, json.dumps(body).encode())) is meaning
 
 
 @pytest.mark.parametrize(
