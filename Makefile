@@ -10,7 +10,7 @@ UV = $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test unit lint types house docs bench chaos conformance fuzz containers lock clean
+.PHONY: help demo up test unit lint types house docs bench chaos conformance faults fuzz containers lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ chaos: $(VENV)/dev ## kill whatever can be killed: a mix for MINUTES=10, the res
 
 conformance: $(VENV)/dev ## dialects and vendors' clients against the simulator, as tables of cases
 	$(BIN)/python -m tests.conformance.table
+
+faults: $(VENV)/dev ## sixteen faults of providers through the real queue, as a table
+	$(BIN)/python -m tests.acceptance.sixteen
 
 fuzz: $(VENV)/dev ## spoilt bytes into every decoder, for MINUTES=10
 	$(BIN)/python -m tests.conformance.fuzz --minutes $(or $(MINUTES),10)
