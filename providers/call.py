@@ -5,8 +5,6 @@ an origin, so that a connection is found alive where the last call left it. Thre
 """
 
 import contextlib
-import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +20,7 @@ from providers.embed import Embed, Embedder, Embeddings, Purpose, joined, slices
 from providers.errors import BrokenStream, Malformed, ProviderFault, UnknownModel, Unreachable
 from providers.message import Chat, Event, Text, Thought
 from providers.provider import Deadlines, Provider
-from providers.slot import IDLE_S, Origin, Slot, Transport, fault_of, origin_of
+from providers.slot import IDLE_S, Idle, Slot, Transport, fault_of, origin_of
 from providers.wire.complaint import complains, wait
 from providers.wire.dialect import Decoder, HttpRequest
 from providers.wire.embedding import EMBEDDING
@@ -49,11 +47,12 @@ class Caller:
         transport: Transport | None = None,
         watchdog: Watchdog | None = None,
         largest_answer: int = LARGEST_ANSWER,
+        idle_s: float = IDLE_S,
     ) -> None:
         self._transport = transport
         self._largest_answer = largest_answer
         self._watchdog = watchdog or Watchdog()
-        self._idle: dict[Origin, deque[Slot]] = {}
+        self._idle = Idle(idle_s)
 
     def stream(self, provider: Provider, chat: Chat, control: Control) -> Generator[Event, None, None]:
         """The events of one call, as they come; the connection is given back when the generator ends or is closed.
@@ -158,21 +157,20 @@ class Caller:
 
     def close(self) -> None:
         """Closes the connections that no call uses."""
-        for slots in self._idle.values():
-            while slots:
-                slots.pop().close()
+        self._idle.close()
 
     @contextlib.contextmanager
     def _exchange(
         self, provider: Provider, request: HttpRequest, control: Control, *, is_own: bool = True
     ) -> Iterator[httpx.Response]:
         """`is_own`: at the provider's own origin, whose limits are those of the key."""
-        slot = self._take(request)
+        origin = origin_of(request)
+        slot = self._idle.take(origin) or Slot(origin, self._transport)
         try:
             response = slot.send(request, provider, control)
             if response is None:
                 slot.close()  # its kept connection had ended; once more, on a new one
-                slot = Slot(slot.origin, self._transport)
+                slot = Slot(origin, self._transport)
                 response = slot.send(request, provider, control)
             if response is None:
                 raise Unreachable(f"{provider.name} closed the connection without an answer")
@@ -184,23 +182,7 @@ class Caller:
                 control.finish()  # before the connection may serve another call
                 response.close()
         finally:
-            self._give_back(slot)
-
-    def _take(self, request: HttpRequest) -> Slot:
-        origin = origin_of(request)
-        try:
-            return self._idle[origin].pop()
-        except (KeyError, IndexError):
-            return Slot(origin, self._transport)
-
-    def _give_back(self, slot: Slot) -> None:
-        """Slots that were not needed for a while are closed, oldest first."""
-        slot.idle_since = time.monotonic()
-        slots = self._idle.setdefault(slot.origin, deque())
-        slots.append(slot)
-        with contextlib.suppress(IndexError):  # other threads take slots at the same time
-            while slots[0].idle_since < slot.idle_since - IDLE_S:
-                slots.popleft().close()
+            self._idle.give_back(slot)
 
 
 def fetch(provider: Provider, request: HttpRequest, timeout_s: float, parse: Callable[[bytes], Read]) -> Read:

@@ -1,8 +1,13 @@
-"""One HTTP connection to one origin: sends, lets another thread cut it, and names in our words what httpx raises."""
+"""One HTTP connection to one origin: sends, lets another thread cut it, and names in our words what httpx raises.
+Between two calls it is kept among the idle.
+"""
 
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import chain
 from ssl import SSLContext
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -17,7 +22,7 @@ from providers.wire.dialect import HttpRequest
 Transport: TypeAlias = Callable[[], httpx.BaseTransport]
 Origin: TypeAlias = tuple[str, str]
 
-IDLE_S = 60.0  # that an unused connection is kept
+IDLE_S = 60.0  # that an unused connection is kept; while there are calls it is closed within as long again
 STALE_S = 1.0  # a kept connection that ends this soon after a request had ended before the request came
 _HEADERS = {"accept-encoding": "identity", "user-agent": "goblin-assistant"}  # a compressor would hold tokens back
 
@@ -88,6 +93,53 @@ class Slot:
                 control.asked()
 
         return trace
+
+
+class Idle:
+    """The slots that no call uses, taken last in first out. Threads may share it.
+
+    What was not needed for `idle_s` seconds is closed at the next sweep, whatever its origin: where each answer names
+    another host, no call would come by again.
+    """
+
+    __slots__ = ("_idle_s", "_lock", "_slots", "_sweep_at")
+
+    def __init__(self, idle_s: float) -> None:
+        self._idle_s = idle_s
+        self._lock = threading.Lock()
+        self._slots: dict[Origin, list[Slot]] = {}
+        self._sweep_at = 0.0
+
+    def take(self, origin: Origin) -> Slot | None:
+        with self._lock:
+            slots = self._slots.get(origin)
+            return slots.pop() if slots else None
+
+    def give_back(self, slot: Slot) -> None:
+        slot.idle_since = now = time.monotonic()
+        with self._lock:
+            self._slots.setdefault(slot.origin, []).append(slot)
+            is_due = now > self._sweep_at
+            if is_due:
+                self._sweep_at = now + self._idle_s
+        if is_due:
+            self._sweep(now - self._idle_s)
+
+    def close(self) -> None:
+        self._sweep(math.inf)
+
+    def _sweep(self, before: float) -> None:
+        """Closes what has been idle since before that moment (time.monotonic)."""
+        old: list[Slot] = []
+        with self._lock:
+            slots, self._slots = self._slots, {}
+            for slot in chain.from_iterable(slots.values()):
+                if slot.idle_since < before:
+                    old.append(slot)
+                else:
+                    self._slots.setdefault(slot.origin, []).append(slot)
+        for slot in old:
+            slot.close()
 
 
 def fault_of(error: Exception, provider: Provider, control: Control, broken: type[ProviderFault]) -> ProviderFault:

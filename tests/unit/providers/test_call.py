@@ -1,6 +1,7 @@
 """The HTTP client against a scripted vendor on loopback: connections that end, answers that break off or are none."""
 
 import socket
+import threading
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -76,6 +77,24 @@ def test_a_new_connection_that_ends_without_an_answer_is_not_tried_again(caller:
         with pytest.raises(Unreachable):
             ask(caller, vendor)
         assert vendor.connections == 1
+
+
+def test_a_connection_that_nobody_needs_is_closed_by_a_call_to_another_origin() -> None:
+    has_gone = threading.Event()
+
+    def answer_and_wait(connection: Connection) -> None:
+        answer_once(connection)
+        connection.wait_until_gone()
+        has_gone.set()
+
+    caller = Caller(idle_s=0)
+    with Vendor(answer_and_wait) as once, Vendor(answer_always) as often:
+        ask(caller, once)
+        for _ in range(2):
+            ask(caller, often)
+        assert has_gone.wait(10)
+        assert often.connections == 1
+        caller.close()
 
 
 def test_a_closed_port_is_unreachable(caller: Caller) -> None:
