@@ -6,14 +6,11 @@ themselves.
 """
 
 import time
-import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from goblin import clock
 from ledger import marks
 from ledger.session import Ledger
 
@@ -42,20 +39,19 @@ class Prune:
         with marks.duty(self.ledger, "prune") as is_mine:
             if not is_mine:
                 return None
-            moment = clock.now() - timedelta(days=self.days)
-            count = self._pass(moment)
+            age = self.days * 86_400
+            count = self._pass(age)
             self._sweep("file_lines", "files")
-            self._sweep("batch_lines", "batches", moment=moment)
+            self._sweep("batch_lines", "batches", age=age)
         if count:
             _log.info("runs.pruned", count=count)
         return count
 
-    def _pass(self, moment: datetime) -> int:
-        before = uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
+    def _pass(self, age: float) -> int:
         end = time.monotonic() + self.at_most
         count = 0
         while True:
-            found = len(self.ledger.run("prune.runs", before=before, moment=moment, limit=self.at_once))
+            found = len(self.ledger.run("prune.runs", age=age, limit=self.at_once))
             count += found
             if found < self.at_once or time.monotonic() >= end:
                 return count

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -78,6 +79,15 @@ def test_a_run_that_is_still_open_is_kept_however_old_it_is(ledger: Ledger) -> N
     waiting = aged(ledger, 90, ends=False)
     assert Prune(ledger, DAYS).go() == 0
     assert left(ledger) == {waiting}
+
+
+def test_a_scheduler_whose_clock_is_wrong_forgets_nothing_too_early(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged(ledger, 29)
+    ahead = clock.now() + timedelta(days=2)
+    monkeypatch.setattr(clock, "now", lambda: ahead)
+    assert Prune(ledger, DAYS).go() == 0
 
 
 def test_many_are_forgotten_in_small_statements(ledger: Ledger) -> None:
