@@ -1,7 +1,6 @@
 """Every error as application/problem+json (RFC 9457): a stable `type`, and never a trace, a key or a prompt."""
 
 import math
-import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from goblin.errors import GoblinError, Unauthorized
+from goblin.log import crash
 from workers.result import as_openai
 
 MEDIA_TYPE = "application/problem+json"
@@ -136,8 +136,7 @@ class Crashes:
         except Exception as error:
             if scope["type"] not in {"http", "websocket"}:
                 raise
-            frames = "".join(traceback.format_tb(error.__traceback__, limit=-8))
-            _log.error("request.crashed", path=scope["path"], error=type(error).__name__, frames=frames)
+            _log.error("request.crashed", path=scope["path"], **crash(error))
             if scope["type"] == "http" and not has_started:
                 problem = Problem("internal", 500, "an internal error; the server's log has it")
                 await problem(scope, receive, send)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
@@ -34,3 +35,9 @@ def configure(level: str = "INFO") -> None:
     root.setLevel(level.upper())
     for name in ("httpx", "httpcore"):  # at DEBUG they log what vendors answer, headers included
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def crash(error: Exception) -> dict[str, str]:
+    """What may be logged of a fault of our own: where it happened. Its words may hold what somebody said."""
+    frames = traceback.format_tb(error.__traceback__, limit=-8)
+    return {"error": type(error).__name__, "frames": "".join(frames)}

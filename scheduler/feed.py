@@ -8,7 +8,6 @@ is called, and nothing is fed.
 import random
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import redis
 import structlog
 
 from goblin.errors import BudgetExhausted, Unavailable
+from goblin.log import crash
 from goblin.money import to_usd
 from ledger import feeding, files, marks, runs
 from ledger.feeding import OpenBatch
@@ -100,8 +100,7 @@ class Feeder:
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001
-            frames = "".join(traceback.format_tb(error.__traceback__, limit=-8))  # its text may hold what a line says
-            _log.error("batch.crashed", batch=str(batch.id), error=type(error).__name__, frames=frames)
+            _log.error("batch.crashed", batch=str(batch.id), **crash(error))
             return False
         return True
 

@@ -14,7 +14,7 @@ that was cut short had reached its provider, so its cost is charged as an estima
 
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +22,9 @@ from datetime import timedelta
 import redis
 import structlog
 
+from goblin.errors import Unavailable
 from goblin.kv import outages
+from goblin.log import crash
 from ledger import attempts, marks, runs
 from ledger.runs import Remainder
 from ledger.session import Ledger
@@ -134,20 +136,32 @@ class Recovery:
         if not is_new:
             under = runs.renew_epochs(self.ledger, under)
 
-        def publish_one(run: uuid.UUID) -> None:
+        def publish_one(run: uuid.UUID) -> bool:
             queue = BATCH if rests[run].is_batch else STEPS
-            publish(self.app, plans[run], run, under[run], rests[run].settled, queue)
+            return _apart(run, lambda: publish(self.app, plans[run], run, under[run], rests[run].settled, queue))
 
-        list(pool.map(publish_one, under))
-        runs.mark_all_published(self.ledger, under)
-        for run, epoch in under.items():
+        sent = {run: under[run] for run, is_sent in zip(under, pool.map(publish_one, under), strict=True) if is_sent}
+        runs.mark_all_published(self.ledger, sent)
+        for run, epoch in sent.items():
             _log.info("run.republished", run=str(run), epoch=epoch, settled=len(rests[run].settled))
 
     def _finish(self, run: uuid.UUID) -> None:
         rest = runs.remainder(self.ledger, run)
         plan = _read(rest)
         if plan is not None:
-            conclude_run(self.ledger, self.feed, run, plan, fail_fast=rest.fail_fast)
+            _apart(run, lambda: conclude_run(self.ledger, self.feed, run, plan, fail_fast=rest.fail_fast))
+
+
+def _apart(run: uuid.UUID, bring_back: Callable[[], None]) -> bool:
+    """False when something failed that nobody expected: no run stands in the way of the others."""
+    try:
+        bring_back()
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001
+        _log.error("run.not_brought_back", run=str(run), **crash(error))
+        return False
+    return True
 
 
 def _read(rest: Remainder) -> Plan | None:

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from goblin.errors import GoblinError, LeaseLost, Retry
+from goblin.log import crash
 from goblin.money import to_usd
 from goblin.settings import GoblinSettings
 from ledger.attempts import Closed, Ending
@@ -98,9 +99,9 @@ class Call:
             if self._runtime.leases.is_stopped and isinstance(fault, LeaseLost):
                 raise
             error = self._blame(fault)
-        except Exception:  # noqa: BLE001
+        except Exception as fault:  # noqa: BLE001
             # a fault of our own must not leave a lease behind that brings the same fault again and again
-            _log.exception("attempt.crashed", run=str(self._question.run), step=self._question.step.id)
+            _log.error("attempt.crashed", run=str(self._question.run), step=self._question.step.id, **crash(fault))
             error = GoblinError("an internal error; the worker's log has it")
         self._duration = time.monotonic() - self._began
         self.error = error

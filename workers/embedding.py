@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import structlog
 
 from goblin.errors import GoblinError
+from goblin.log import crash
 from ledger.attempts import Charge, Ending
 from ledger.states import AttemptStatus, StepStatus
 from providers.call import Caller, Control
@@ -127,9 +128,9 @@ class Embedding:
             self.error = fault
             if self.found is None:
                 self.lessons = (failure(self._candidate, fault),)
-        except Exception:  # noqa: BLE001
+        except Exception as fault:  # noqa: BLE001
             # a fault of our own must not leave an attempt open that brings the same fault again and again
-            _log.exception("attempt.crashed", candidate=self._candidate.name)
+            _log.error("attempt.crashed", candidate=self._candidate.name, **crash(fault))
             self.error = GoblinError("an internal error; the log has it")
         return self._ending(output, time.monotonic() - began)
 

@@ -45,6 +45,35 @@ def test_a_run_that_nobody_published_anew_is_found_beside_its_calls_that_go_on(p
     assert runs.unpublished(place.ledger, patience=3, limit=10) == [(run, 2)]
 
 
+def test_a_run_that_cannot_be_brought_back_keeps_nobody_else_waiting(place: Place, monkeypatch: Any) -> None:
+    broken, sound = accept(place.ledger, CHAIN), accept(place.ledger)
+    halves = [place.publish("chat: one"), place.publish("chat: one")]
+    for run in halves:
+        made = claim(run)
+        attempts.open_attempt(place.ledger, made)
+        attempts.settle(place.ledger, made.attempt, SUCCESS, goblin="chat", key_id=None)
+    with place.ledger.engine.connect() as connection:
+        # a plan of more steps than it has
+        connection.exec_driver_sql(
+            "update runs set plan = other.plan from runs other where runs.id = %s and other.id = %s",
+            (halves[0], broken),
+        )
+    place.lose_messages()
+    app = place.impatient.app
+    signature = app.signature
+
+    def refuse(*args: Any, **fields: Any) -> Any:
+        if broken.hex in fields.get("args", ()):
+            raise TypeError("no message can be made of it")
+        return signature(*args, **fields)
+
+    monkeypatch.setattr(app, "signature", refuse)
+    assert place.impatient.go()
+    assert place.sent() == [(sound, 0, 2)]
+    assert (run_row(place.ledger, broken).published_epoch, run_row(place.ledger, sound).published_epoch) == (0, 2)
+    assert [run_row(place.ledger, run).status for run in halves] == [RunStatus.RUNNING, RunStatus.SUCCEEDED]
+
+
 def test_only_what_is_left_of_a_run_is_sent(place: Place) -> None:
     run = accept(place.ledger, CHAIN)
     made = claim(run, 0)
