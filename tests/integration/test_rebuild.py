@@ -196,6 +196,7 @@ def test_what_comes_back_from_disk_is_not_believed_for_a_moment(
         rebuild = Rebuild(ledger, gates[0].scripts)
         rebuild.go()
         assert isinstance(gates[0].admit(Ask(new_id(), (place(),))), Admitted)
+        gates[0].scripts.client.waitaof(1, 0, 60_000)  # a busy disk may take seconds, and holds up the writing
         valkey.kill("SIGKILL")
         valkey.restart()
         assert gates[0].generation() is not None
