@@ -1,14 +1,10 @@
-"""Why each step went where it went, as it was kept.
-
-Why whole providers cannot be called is the same for thousands of decisions: it is kept once, by its fingerprint.
-"""
+"""Why each step went where it went, as it was kept; for people's eyes."""
 
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import select
 
 from ledger.models import Attempt, Obstacle, Step
@@ -26,20 +22,6 @@ class Decision:
     status: str
     hold_nanousd: int | None
     decision: Mapping[str, Any]
-
-
-class Obstacles:
-    """One per process; it asks Postgres only about what it has not kept yet."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._kept: set[str] = set()
-
-    def keep(self, fingerprint: str, reasons: Mapping[str, str]) -> None:
-        """Raises Unavailable when Postgres cannot be reached."""
-        if fingerprint not in self._kept:
-            self._ledger.run("obstacles.keep", fingerprint=fingerprint, reasons=Jsonb(reasons))
-            self._kept.add(fingerprint)
 
 
 def of_run(ledger: Ledger, run_id: uuid.UUID) -> list[Decision]:

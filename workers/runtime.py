@@ -9,7 +9,7 @@ from typing import Any
 from goblin import kv
 from goblin.errors import NotFound, Unavailable
 from goblin.settings import Settings, environment
-from ledger.decisions import Obstacles
+from ledger.obstacles import Obstacles
 from ledger.session import Ledger
 from providers.call import Caller
 from routing import memory

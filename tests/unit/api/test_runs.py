@@ -11,7 +11,7 @@ from goblin import kv
 from goblin.settings import RoutingSettings, Settings
 from ledger import attempts, keys
 from ledger.attempts import Charge
-from ledger.decisions import Obstacles
+from ledger.obstacles import Obstacles
 from ledger.states import RunStatus, StepStatus
 from routing.route import Route, order
 from routing.score import Measure
