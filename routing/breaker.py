@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from goblin.errors import Breaker, GoblinError, kind_of
+from goblin.money import MOST
 from providers.errors import BadCredentials
 from providers.limit import Gauge, Limits
 
@@ -25,7 +26,7 @@ REST_OF_KEY_MS = 300_000  # a wrong key or an empty account does not mend itself
 REST_OF_FAULT_MS = 60_000  # at most, when the vendor names a delay: it may recover earlier
 REST_OF_THROTTLE_MS = 5_000  # when the vendor names no delay
 LEARNED_MS = 600_000  # that a limit told by the vendor is believed
-
+LONGEST_S = 7 * 86_400.0  # for which anybody is left alone, whatever the vendor names
 
 MINUTE_S = 60.0
 _SILENT = Gauge(0)
@@ -69,7 +70,7 @@ def told(limits: Limits | None, age_s: float) -> Told:
     """What an answer said `age_s` seconds ago."""
     if limits is None:
         return Told()
-    requests, tokens = limits.requests or _SILENT, limits.tokens or _SILENT
+    requests, tokens = _counted(limits.requests), _counted(limits.tokens)
     return Told(
         requests.limit,
         tokens.limit,
@@ -221,5 +222,10 @@ def as_ask(
     }
 
 
+def _counted(gauge: Gauge | None) -> Gauge:
+    """A limit that cannot be counted up to is none."""
+    return gauge if gauge is not None and gauge.limit <= MOST else _SILENT
+
+
 def _ms(seconds: float, age_s: float) -> int:
-    return max(round((seconds - age_s) * 1000), 0)
+    return max(round((min(seconds, LONGEST_S) - age_s) * 1000), 0)

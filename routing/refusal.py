@@ -62,8 +62,8 @@ class Short:
 
     @property
     def name(self) -> str:
-        """`what` as people know it."""
-        return self.what.partition("@")[0]
+        """`what` as people know it. Models may have an @ in their names, too."""
+        return self.what.partition("@")[0] if self.reason in OF_MONEY else self.what
 
     @property
     def topic(self) -> str:
@@ -175,14 +175,14 @@ def shorts(places: Sequence[Place], parts: Sequence[Any]) -> tuple[Short, ...]:
 
 
 def _short(place: Place, reason: Reason, wait_ms: int | None, what: str) -> Short:
-    name, *more = what.split(" ")
-    match reason, more:
-        case Reason.LOCKED, [lock]:
-            return Short(place, reason, wait_ms, name, lock=lock)
-        case _, [limit, spent, held]:
-            return Short(place, reason, wait_ms, name, Purse(int(limit), int(spent), int(held)))
-        case _:
-            return Short(place, reason, wait_ms, what)
+    """What is said behind a name is told from it by the reason: models may have spaces in theirs."""
+    if reason in OF_MONEY:
+        name, *purse = what.rsplit(" ", 3)
+        return Short(place, reason, wait_ms, name, Purse(*map(int, purse)))
+    if reason is Reason.LOCKED:
+        name, _, lock = what.rpartition(" ")
+        return Short(place, reason, wait_ms, name, lock=lock)
+    return Short(place, reason, wait_ms, what)
 
 
 def _usd(amount: int) -> str:

@@ -1,12 +1,14 @@
 """What the end of a call tells the breakers, and what the fleet may do afterwards. The verbs have their own twin."""
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 import redis
 
 from goblin.clock import new_id
 from goblin.errors import GoblinError, LeaseLost
+from providers import limit
 from providers.errors import (
     BadCredentials,
     BadRequest,
@@ -19,7 +21,17 @@ from providers.errors import (
 )
 from routing.admission import Admission, Admitted
 from routing.ask import Ask, Place, Rate
-from routing.breaker import REST_OF_FAULT_MS, REST_OF_KEY_MS, REST_OF_THROTTLE_MS, Knobs, Told, Verdict, seen
+from routing.breaker import (
+    LONGEST_S,
+    REST_OF_FAULT_MS,
+    REST_OF_KEY_MS,
+    REST_OF_THROTTLE_MS,
+    Knobs,
+    Told,
+    Verdict,
+    seen,
+    told,
+)
 from routing.health import Health
 from routing.refusal import Reason, Refused
 from routing.script import Scripts
@@ -79,6 +91,23 @@ def test_a_throttled_candidate_rests_until_what_is_used_up_comes_back_unless_its
     assert (seen(Throttled("x"), told).verdict, seen(Throttled("x"), told).rest_ms) == (Verdict.COOL, 8_000)
     assert seen(Throttled("x", retry_after=2), told).rest_ms == 2_000
     assert seen(None, Told(requests=60)).verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize("number", ["1e300", "1.7e308", "99999999999999999999", "9223372036854775807"])
+@pytest.mark.parametrize("thing", ["requests", "tokens"])
+def test_a_limit_that_nobody_can_count_up_to_is_none(admission: Admission, thing: str, number: str) -> None:
+    said = limit.read({f"x-ratelimit-limit-{thing}": number, f"x-ratelimit-remaining-{thing}": "1"}, datetime.now(UTC))
+    assert admission.observe("sim", "sim/small", seen(FAULT, told(said, 0))) == {}
+    assert isinstance(admit(admission), Admitted)
+
+
+@pytest.mark.parametrize("number", ["1e20", "1e300", "1.7e308"])
+def test_a_delay_that_nobody_can_wait_for_is_bounded(admission: Admission, client: redis.Redis, number: str) -> None:
+    head = {"x-ratelimit-limit-requests": "5", "x-ratelimit-remaining-requests": "0"}
+    said = limit.read({**head, "x-ratelimit-reset-requests": number}, datetime.now(UTC))
+    admission.observe("sim", "sim/small", seen(Throttled("slow down"), told(said, 0)))
+    assert resting(client, after=LONGEST_S - 60) == {"sim/small"}
+    assert not resting(client, after=LONGEST_S + 60)
 
 
 def test_a_reason_is_bounded() -> None:
@@ -146,6 +175,14 @@ def test_a_throttled_candidate_is_left_alone_as_long_as_its_vendor_says(
     assert resting(client, 44) == set()
     assert reason(admit(admission)) is Reason.COOLING
     assert reason(admit(admission, "sim/large")) is None
+
+
+@pytest.mark.parametrize("model", ["@cf/meta/llama", "/models/My Great Model q4.gguf", "a 1 2 3"])
+def test_a_candidate_is_refused_by_its_whole_name(admission: Admission, model: str) -> None:
+    tell(admission, Throttled("slow down", retry_after=5), candidate=f"sim/{model}")
+    answer = admit(admission, f"sim/{model}")
+    assert isinstance(answer, Refused)
+    assert answer.why == f"sim/{model} asked to be left alone"
 
 
 def test_a_longer_rest_is_not_forgotten_for_a_shorter_one(admission: Admission, client: redis.Redis) -> None:
