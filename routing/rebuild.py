@@ -203,7 +203,7 @@ def loads(truth: Truth, generation: str, now_ms: int, longest_ms: int = LONGEST_
 def _spent(truth: Truth, now_ms: int) -> Iterator[tuple[Counter, int]]:
     hour_ms = now_ms // budget.HOUR_MS * budget.HOUR_MS
     for one in truth.hours:
-        periods: tuple[budget.Period, ...] = ("hour", "day") if one.hour_ms == hour_ms else ("day",)
+        periods: tuple[budget.Period, ...] = ("hour", "day") if one.hour_ms >= hour_ms else ("day",)
         for period in periods:
             yield budget.counter(budget.everything(period, 0), one.hour_ms), one.amount
             yield budget.counter(budget.of_provider(one.provider, period, 0), one.hour_ms), one.amount

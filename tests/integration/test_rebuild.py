@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,19 @@ def test_a_call_of_a_day_that_has_begun_for_redis_and_not_yet_for_postgres_is_pa
     new_year_ms = round(admitted.admitted_at.timestamp() * 1000)
     with holds.renew(ledger, "next", now_ms=new_year_ms + 1_000, span_ms=SPAN_MS) as truth:
         assert truth.hours == (holds.Spending("sim", new_year_ms, 60),)
+
+
+def test_what_an_hour_has_spent_that_has_not_begun_yet_for_this_redis_is_paid_by_it(
+    ledger: Ledger, gate: Admission, rebuild: Rebuild, client: redis.Redis, key: uuid.UUID
+) -> None:
+    run = accept(ledger)
+    admitted = ask(gate, *above(run, key))
+    admitted = replace(admitted, admitted_at=admitted.admitted_at + timedelta(hours=1))  # by a clock that went ahead
+    attempts.open_attempt(ledger, claim_of(admitted, run))
+    settle(ledger, admitted, 60)
+    client.flushdb()
+    rebuild.go()
+    assert counted(gate, run)["all/hour"] == (60, 0)
 
 
 def test_many_processes_spend_a_budget_to_its_end_through_a_loss_of_redis(
