@@ -23,6 +23,7 @@ FRESH = 1.0  # seconds that a snapshot is good for
 WEIGHT = 0.2  # of the newest sample
 BELIEVED = 20  # seconds: whoever failed is not asked, so nothing else would ever show that it has recovered
 TELLING = 200  # estimated input tokens
+TALK_S = 0.1  # from the first token to the end, in which an answer shows how quickly it is made
 MOST_COUNTED = 4.0  # times the estimate: a vendor that claims more is not believed beforehand
 SURE = 10  # calls from which a percentile is taken seriously
 
@@ -133,6 +134,12 @@ def share_counted(input_tokens: int, estimated: int) -> float | None:
     """Input tokens that a vendor counted for each that was estimated; None for a prompt too short to tell: what
     vendors add to every prompt would be taken for a share."""
     return input_tokens / estimated if estimated >= TELLING else None
+
+
+def speed(tokens: int, talking_s: float) -> float | None:
+    """Tokens per second of an answer that took so long behind its first token; None for one that came too quickly to
+    tell: a word in one piece would be taken for thousands a second, and believed for dozens of calls."""
+    return tokens / talking_s if tokens and talking_s >= TALK_S else None
 
 
 def failure(candidate: Candidate, error: GoblinError, waited: Habit = Habit()) -> Verb:  # noqa: B008

@@ -29,7 +29,7 @@ from providers.provider import Deadlines
 from providers.sampling import UNSAID, Sampling
 from providers.tokens import estimate
 from routing.breaker import Told, told
-from routing.health import failure, share_counted, success
+from routing.health import failure, share_counted, speed, success
 from routing.patience import Habit, deadlines
 from routing.script import Verb
 from workers.extend import extend
@@ -309,9 +309,8 @@ class Call:
             return failure(self._candidate, error, self._waited(error))
         reported = self._spoken.reported
         counted = share_counted(reported.input, self._asked) if reported is not None else None
-        habit = self._taken()
-        speed = 1 / habit.token_s if habit.token_s else None
-        return success(self._candidate, self._ttft, speed, habit, counted)
+        talked = None if self._ttft is None else speed(self._spoken.usage.output, self._duration - self._ttft)
+        return success(self._candidate, self._ttft, talked, self._taken(), counted)
 
     def _taken(self) -> Habit:
         """How long a call that ended well has taken."""

@@ -8,6 +8,7 @@ import pytest
 
 from goblin.money import from_usd, to_usd
 from providers.tokens import Tally
+from routing.health import MEASURES, TALK_S
 from tests.processes import Processes
 from tests.world import CHEAP, Sim, World, world
 
@@ -131,6 +132,14 @@ def test_what_the_pieces_cost_is_what_the_whole_answer_is_estimated_at(place: Wo
     assert sum(piece["tokens"] for piece in pieces) == Tally().add(text)
     price = from_usd(str(CHEAP["output_usd_mtok"])) // 1_000_000
     assert sum(from_usd(piece["cost"]) for piece in pieces) == pytest.approx(price * Tally().add(text), abs=1)
+
+
+def test_an_answer_that_came_at_once_does_not_pass_for_a_quick_one(place: World) -> None:
+    run = place.submit(place.plan("chat@chatty: hello"))
+    assert place.finished(run).status == "succeeded"
+    place.until(lambda: place.redis.hexists(MEASURES, "chatty/sim-instant+tokens=95+per=1"))
+    measures = str(place.redis.hget(MEASURES, "chatty/sim-instant+tokens=95+per=1")).split(" ")
+    assert measures[2] == "-" or float(measures[2]) <= 100 / TALK_S  # a machine that is busy may take as long
 
 
 def test_one_failure_is_asked_again_and_nothing_is_held_at_the_end(place: World) -> None:
