@@ -9,7 +9,9 @@ from goblin.settings import GoblinSettings
 from providers.message import Message
 from workflow.plan import Step
 
-_VERDICT = re.compile(r"[\W_]*VERDICT[\W_]+(PASS|FAIL)[\W_]*", re.IGNORECASE)
+_VERDICT = re.compile(  # alone, or with its reason behind a sign
+    r"[\W_]*VERDICT[\W_]+(PASS|FAIL)(?:[\W_]*|[\s*_`]*(?:[–—(]|[-:;,.](?=\s))(?!.*VERDICT).*)", re.IGNORECASE
+)
 _LONGEST_QUESTION = 8_000  # characters: models that make vectors read little
 _ASK_FOR_VERDICT = (
     "Others act on your judgement. End your answer with a line of its own that reads `VERDICT: PASS` when what you"

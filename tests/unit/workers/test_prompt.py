@@ -118,6 +118,12 @@ def test_what_failed_is_told_in_plain_words() -> None:
         "VERDICT: FAIL\nI hope that this helps.",
         "It leaks.\r\nVERDICT: FAIL\r\n",
         "VERDICT\tFAIL",
+        "VERDICT: FAIL - it leaks",
+        "**VERDICT: FAIL** — two tests fail, the others pass",
+        "**VERDICT: FAIL**—it leaks",
+        "VERDICT: FAIL (it leaks)",
+        "VERDICT: FAIL. It leaks.",
+        "VERDICT: FAIL: it leaks",
     ],
 )
 def test_a_failed_verdict_is_read(output: str) -> None:
@@ -136,6 +142,11 @@ def test_a_failed_verdict_is_read(output: str) -> None:
         "VERDICT: FAILURE IS NOT AN OPTION",
         "VERDICTFAIL",
         "The tests FAIL.",
+        "VERDICT: PASS, and what failed is mended",
+        "VERDICT: FAIL\nAll was mended.\nVERDICT: PASS - it leaks no more",
+        "VERDICT: FAIL, VERDICT: PASS",
+        "VERDICT: FAIL or VERDICT: PASS",
+        "Verdict: fail-safe",
         "End with VERDICT: PASS or VERDICT: FAIL",
     ],
 )
