@@ -33,7 +33,12 @@ def submit(
 ) -> None:
     """Upload a file and begin its batch. The url of its first line is that of all."""
     from cli import reach, show
+    from cli.budget import nanousd
 
+    if budget is not None:
+        nanousd(budget)
+    if not file.is_file():
+        raise UsageError(f"{file} is no file that can be read twice: write the lines into one first")
     request = {"endpoint": _endpoint(file), "completion_window": window, "metadata": _labels(label or [])}
     with reach.api() as api:
         with show.status(f"uploading {file}"):
@@ -143,11 +148,23 @@ def _save(api: "Api", file: str, output: Path | None) -> None:
             stdout.write(piece)
         stdout.flush()
         return
-    part = output.with_name(output.name + ".part")  # a file that is there is whole
-    with part.open("wb") as taken:
+    if output.exists() and not output.is_file():  # a device or a pipe, which is written to and not replaced
+        _write(api, file, output)
+        return
+    whole = output.resolve()
+    part = whole.with_name(whole.name + ".part")  # a file that is there is whole
+    _write(api, file, part)
+    part.replace(whole)
+
+
+def _write(api: "Api", file: str, place: Path) -> None:
+    try:
+        taken = place.open("wb")
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}") from error
+    with taken:
         for piece in api.content(file):
             taken.write(piece)
-    part.replace(output)
 
 
 def _endpoint(file: Path) -> str:

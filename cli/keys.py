@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goblin.errors import UsageError
-from goblin.money import from_usd, to_usd
+from goblin.money import to_usd
 
 if TYPE_CHECKING:
     from ledger.keys import ApiKey
@@ -16,22 +16,29 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Of the key.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As data.")]
+LONGEST_NAME = 100
+MOST_RPM = 1_000_000
 
 
 @app.command()
 def create(
     name: Name,
-    budget: Annotated[str | None, typer.Option(help="USD that all its runs may cost together.")] = None,
-    rpm: Annotated[int | None, typer.Option(min=1, help="Runs and batches that it may submit in any minute.")] = None,
+    budget: Annotated[str | None, typer.Option(metavar="USD", help="The most that all its runs may cost.")] = None,
+    rpm: Annotated[
+        int | None, typer.Option(min=1, max=MOST_RPM, help="Runs and batches that it may submit in any minute.")
+    ] = None,
     weight: Annotated[float, typer.Option(min=0.01, max=100, help="Its share of the turns where keys wait.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Create a key and print its secret: the only time that it is shown."""
     from cli import show
+    from cli.budget import nanousd
     from ledger import keys
 
+    _check_name(name)
+    limits = keys.Limits(None if budget is None else nanousd(budget), rpm, weight)
     with _ledger() as ledger:
-        secret = keys.create(ledger, name, keys.Limits(_amount(budget), rpm, weight))
+        secret = keys.create(ledger, name, limits)
     if as_json:
         show.put_json({"name": name, "secret": secret})
     else:
@@ -75,11 +82,9 @@ def revoke(name: Name) -> None:
     show.put(f"the key {name} is revoked")
 
 
-def _amount(usd: str | None) -> int | None:
-    try:
-        return None if usd is None else from_usd(usd)
-    except ValueError as error:
-        raise UsageError(f"--budget {usd!r} is not an amount in USD: write it like 12.50") from error
+def _check_name(name: str) -> None:
+    if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
+        raise UsageError(f"a key's name has 1 to {LONGEST_NAME} printable characters, and no space at its ends")
 
 
 def _as_value(key: "ApiKey") -> dict[str, object]:

@@ -34,8 +34,8 @@ PROSE = (".md", ".rst", ".txt", "")
 def run(
     workflow: Annotated[str, typer.Argument(help="The workflow.")],
     file: Annotated[Path | None, typer.Option(help="Code or text that the steps work on.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text that the steps work on.  [default: stdin, if piped]")] = None,
-    language: Annotated[str | None, typer.Option(help="Of the file.  [default: by its suffix]")] = None,
+    text: Annotated[str | None, typer.Option(help="Text that the steps work on.  (default: stdin, if piped)")] = None,
+    language: Annotated[str | None, typer.Option(help="Of the file.  (default: by its suffix)")] = None,
     default_goblin: Annotated[str, typer.Option(help="Who takes the steps without a label.")] = "chat",
     prefer_local: Annotated[bool, typer.Option("--prefer-local", help="Local models before all others.")] = False,
     budget: Annotated[str | None, typer.Option(metavar="USD", help="The most that the run may cost.")] = None,
@@ -161,20 +161,21 @@ def _piped() -> str | None:
         from cli import show
 
         show.say("reading the input from stdin, up to its end")
-    return sys.stdin.read()
+    try:
+        with open(sys.stdin.fileno(), encoding="utf-8", closefd=False) as piped:
+            return piped.read()
+    except UnicodeDecodeError as error:
+        raise UsageError("what was piped in is not text in UTF-8") from error
 
 
 def _options(
     *, prefer_local: bool, budget: str | None, providers: list[str] | None, models: list[str] | None
 ) -> Mapping[str, Any]:
-    from goblin.money import from_usd
+    from cli.budget import nanousd
 
     given = {"budget_usd": budget, "providers": providers, "models": models}
     if budget is not None:
-        try:
-            from_usd(budget)
-        except ValueError:
-            raise UsageError(f"--budget takes dollars, as in 0.50, not {budget!r}") from None
+        nanousd(budget)
     return {name: value for name, value in given.items() if value} | ({"prefer_local": True} if prefer_local else {})
 
 
