@@ -15,7 +15,7 @@ LISTED = 3  # models named for each cure
 
 
 def check(
-    file: Annotated[Path | None, typer.Argument(help="A goblin.toml.  [default: as goblin would find it]")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A goblin.toml.  (default: as goblin would find it)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
 ) -> None:
     """Check the configuration: what is known, who is ready, and what the others lack."""

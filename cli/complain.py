@@ -1,5 +1,6 @@
 """From an error to one line on stderr and an exit code: 2 for what the caller can mend, 130 for Ctrl-C, else 1."""
 
+import errno
 import os
 import sys
 import traceback
@@ -9,9 +10,11 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from cli import stream
 from goblin.errors import ConfigError, GoblinError, UsageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Commands(TyperGroup):
@@ -21,6 +24,7 @@ class Commands(TyperGroup):
         """Exits always: nobody calls the commands as functions."""
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
+            sys.stdout.flush()  # here its failure can still be told
         except Exception as error:  # noqa: BLE001 - nobody is above who could do better
             code = report(error)
         raise SystemExit(code if isinstance(code, int) else 0)
@@ -39,7 +43,12 @@ def report(error: BaseException) -> int:
         case typer.Abort() | KeyboardInterrupt():
             code = INTERRUPTED
         case BrokenPipeError():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
+            stream.discard()
+            code = FAILED
+        case OSError(strerror=str(reason)):
+            _write(f"{error.filename}: {reason}" if error.filename else reason)
+            if error.errno in UNWRITABLE:
+                stream.discard()
             code = FAILED
         case _:
             _write(f"{type(error).__name__}: {error} (a fault of goblin's own: GOBLIN_DEBUG=1 shows where)")

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import batch, check, demo, keys, parse, processes, providers, run, runs, up
+from cli import batch, check, demo, keys, parse, processes, providers, run, runs, stream, up
 from cli.complain import Commands
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ for _process in (processes.api, processes.worker, processes.beat, processes.flow
 
 
 def main() -> None:
+    stream.mend()
     app()
 
 
