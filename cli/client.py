@@ -1,15 +1,15 @@
 """The API over HTTP, as commands ask it; its refusals as our errors. A run's events are in `cli.events`."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
-from goblin.errors import GoblinError, Unavailable
+from goblin.errors import ConfigError, GoblinError, Unavailable, UsageError
+from goblin.settings import environment
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 PROBE_S = 2.0
@@ -48,7 +48,7 @@ class Api:
         return str(self._ask("POST", "/v1/runs", json=request)["id"])
 
     def run(self, run: str) -> dict[str, Any]:
-        return self._ask("GET", f"/v1/runs/{run}")
+        return self._ask("GET", f"/v1/runs/{part(run)}")
 
     def runs(self, *, limit: int, status: str | None) -> list[dict[str, Any]]:
         """Newest first."""
@@ -65,10 +65,11 @@ class Api:
 
     def cancel(self, run: str, step: str | None = None) -> dict[str, Any]:
         """The run, or the step if one is named."""
-        return self._ask("POST", f"/v1/runs/{run}/steps/{step}/cancel" if step else f"/v1/runs/{run}/cancel")
+        what = f"{part(run)}/steps/{part(step)}" if step else part(run)
+        return self._ask("POST", f"/v1/runs/{what}/cancel")
 
     def decisions(self, run: str) -> dict[str, Any]:
-        return self._ask("GET", f"/v1/runs/{run}/decisions")
+        return self._ask("GET", f"/v1/runs/{part(run)}/decisions")
 
     def upload(self, file: Path) -> str:
         """The id of a file of lines, which is read as it is sent."""
@@ -80,15 +81,15 @@ class Api:
         return self._ask("POST", "/v1/batches", json=request)
 
     def batch(self, batch: str) -> dict[str, Any]:
-        return self._ask("GET", f"/v1/batches/{batch}")
+        return self._ask("GET", f"/v1/batches/{part(batch)}")
 
     def cancel_batch(self, batch: str) -> dict[str, Any]:
-        return self._ask("POST", f"/v1/batches/{batch}/cancel")
+        return self._ask("POST", f"/v1/batches/{part(batch)}/cancel")
 
     def content(self, file: str) -> Iterator[bytes]:
         """The bytes of a file, as they arrive."""
         try:
-            with self._client.stream("GET", f"/v1/files/{file}/content") as answer:
+            with self._client.stream("GET", f"/v1/files/{part(file)}/content") as answer:
                 if not answer.is_success:
                     answer.read()
                     raise refused(answer)
@@ -121,6 +122,8 @@ class Api:
             answer = self._client.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self.unreachable() from error
+        except UnicodeEncodeError as error:
+            raise UsageError("what was given is not text in UTF-8: is it binary?") from error
         if not answer.is_success:
             raise refused(answer)
         try:
@@ -149,5 +152,16 @@ def refused(answer: httpx.Response) -> Answered:
     return Answered(message, **{**more, "status": answer.status_code, "problem": slug})
 
 
+def part(given: str) -> str:
+    """What a user gave for an id, as one part of a path whatever is in it. Raises UsageError when it is empty."""
+    if not given:
+        raise UsageError("the id is empty: give that of a run (`goblin runs` lists them) or of a batch")
+    return quote(given, safe="", errors="replace")
+
+
 def key_of_environment() -> str | None:
-    return os.environ.get("GOBLIN_API_KEY") or None
+    """Raises ConfigError for what no header can carry."""
+    key = environment().get("GOBLIN_API_KEY") or None
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError("GOBLIN_API_KEY holds what no key has, such as the end of a line: copy it anew")
+    return key

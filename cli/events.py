@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from cli.client import Api, refused
+from cli.client import Api, part, refused
 from goblin.errors import Unavailable
 
 FINISHED = "run.finished"
@@ -67,7 +67,7 @@ def read(lines: Iterable[str]) -> Iterator[Event]:
 def _stream(api: Api, run: str, last_id: str) -> Iterator[Event]:
     headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
     wait = httpx.Timeout(SILENCE_S, connect=5)
-    with api.client.stream("GET", f"/v1/runs/{run}/events", headers=headers, timeout=wait) as answer:
+    with api.client.stream("GET", f"/v1/runs/{part(run)}/events", headers=headers, timeout=wait) as answer:
         if answer.is_success:
             yield from read(answer.iter_lines())
             return

@@ -1,15 +1,15 @@
 """Finding the API that commands talk to: GOBLIN_URL, else the usual port, else the one that `goblin up` has noted."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cli.client import Api, key_of_environment
-from goblin.errors import Unavailable
-from goblin.settings import Settings, load
+from goblin.errors import ConfigError, Unavailable
+from goblin.settings import Settings, environment, load
 
 NOTE = "up.json"  # in GOBLIN_HOME, while `goblin up` runs there
 
@@ -33,8 +33,8 @@ class Note:
 def find(settings: Settings) -> Api | None:
     """The API that is there; the one in GOBLIN_URL even when it does not answer."""
     key = key_of_environment()
-    if url := os.environ.get("GOBLIN_URL"):
-        return Api(url, key=key)
+    if url := environment().get("GOBLIN_URL"):
+        return Api(_checked(url), key=key)
     note = noted(settings)
     urls = [f"http://127.0.0.1:{settings.server.port}"] if settings.server.port else []
     for url in [*urls, note.url] if note else urls:
@@ -43,6 +43,16 @@ def find(settings: Settings) -> Api | None:
             return api
         api.close()
     return None
+
+
+def _checked(url: str) -> str:
+    try:
+        is_address = urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ConfigError(f"GOBLIN_URL {url!r} is no address of an API: write it as in http://127.0.0.1:3001")
+    return url
 
 
 @contextmanager

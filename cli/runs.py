@@ -1,6 +1,7 @@
 """Commands about runs that are there: `goblin runs`, `watch`, `cancel`, `explain`, `costs`."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -97,9 +98,10 @@ def costs(
     """What was spent, from the ledger, and what is left of each budget."""
     from cli import reach, show
 
-    groups = [name.strip() for name in by.split(",") if name.strip()]
+    groups = list(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
     if unknown := [name for name in groups if name not in GROUPS]:
         raise UsageError(f"--by takes {', '.join(GROUPS)}, not {unknown[0]!r}")
+    _check_moment(since)
     with reach.api() as api:
         found = api.usage(group_by=",".join(groups), **({"since": since} if since else {}))
         budgets = _budgets(api)
@@ -111,6 +113,15 @@ def costs(
     show.put_table(columns, [_cost_row(one, groups) for one in (*found["data"], total)])
     if budgets:
         show.put_table(("budget", ">limit", ">spent", ">held", ">left", "begins anew"), map(_budget_row, budgets))
+
+
+def _check_moment(since: str | None) -> None:
+    try:
+        is_known = since is None or datetime.fromisoformat(since).tzinfo is not None
+    except ValueError:
+        is_known = False
+    if not is_known:
+        raise UsageError(f"--since takes a moment with its offset from UTC, as in 2030-01-31T00:00:00Z, not {since!r}")
 
 
 def _budgets(api: "Api") -> list[dict[str, Any]]:
