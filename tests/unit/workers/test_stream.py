@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from goblin import kv
 from goblin.settings import LimitSettings
+from tests.fakes.racing import until
 from tests.fakes.wire import Wire
 from workers.stream import Feed, StepFeed, key
 
@@ -34,6 +35,10 @@ def feed(client: redis.Redis) -> Feed:
 def events(client: redis.Redis, run: uuid.UUID = RUN) -> list[tuple[str, dict[str, Any]]]:
     entries: Any = client.xrange(key(run))
     return [(entry["type"], json.loads(entry["data"])) for _, entry in entries]
+
+
+def said(client: redis.Redis) -> str:
+    return "".join(data["text"] for kind, data in events(client) if kind == "delta")
 
 
 def test_events_are_kept_in_their_order_and_under_their_run(feed: Feed, client: redis.Redis) -> None:
@@ -82,6 +87,19 @@ def test_deltas_are_gathered_and_lose_nothing(feed: Feed, client: redis.Redis) -
     assert {data["step"] for data in deltas} == {"step1"}
     cost = sum(int(data["cost"].replace(".", "")) for data in deltas)
     assert cost == 3_000
+
+
+def test_what_was_gathered_does_not_wait_for_what_comes_next(feed: Feed, client: redis.Redis) -> None:
+    steps = [StepFeed(feed, RUN, f"step{number}") for number in range(3)]
+    for turn in range(1, 6):
+        for step in steps:
+            step.flush()
+            for piece in "of a", "burst":  # and then its model thinks
+                step.delta(f"{step.id}: {turn} {piece}\n", 3, 30)
+        until(lambda turn=turn: said(client).count("burst") == turn * len(steps), "all of it")  # type: ignore[misc]
+    for step in steps:
+        own = [line for line in said(client).splitlines() if line.startswith(f"{step.id}:")]
+        assert own == [f"{step.id}: {turn} {piece}" for turn in range(1, 6) for piece in ("of a", "burst")]
 
 
 def test_text_stands_before_what_is_said_after_it(feed: Feed, client: redis.Redis) -> None:
