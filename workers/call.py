@@ -308,7 +308,7 @@ class Call:
         if error is not None:
             return failure(self._candidate, error, self._waited(error))
         reported = self._spoken.reported
-        counted = share_counted(reported.input, self._asked) if reported is not None else None
+        counted = share_counted(reported.input, self._asked) if reported is not None and reported.input else None
         talked = None if self._ttft is None else speed(self._spoken.usage.output, self._duration - self._ttft)
         return success(self._candidate, self._ttft, talked, self._taken(), counted)
 

@@ -102,13 +102,19 @@ class Embedding:
 
     @property
     def bill(self) -> Bill:
-        usage = self.found.usage if self.found is not None else None
+        usage = self._counted
         price = self._candidate.price
         return Bill(
             replace(price, per_request=price.per_request + self.fee),
             usage or Usage(input=self._candidate.counting(self._wish.tokens)),
             is_measured=usage is not None,
         )
+
+    @property
+    def _counted(self) -> Usage | None:
+        """What the vendor has counted; texts without any tokens were not."""
+        usage = self.found.usage if self.found is not None else None
+        return usage if usage is not None and usage.input else None
 
     def end_at(self, moment: float) -> None:
         """When the step's time is over (time.monotonic)."""
@@ -120,7 +126,7 @@ class Embedding:
         try:
             self.found = self._ask()
             self.took_s = time.monotonic() - began
-            usage = self.found.usage
+            usage = self._counted
             counted = share_counted(usage.input, self._wish.tokens) if usage is not None else None
             self.lessons = (success(self._candidate, self.took_s, None, Habit(self.took_s), counted),)
             output = self._use(self.found.vectors, self.control) if self._use is not None else None

@@ -44,15 +44,21 @@ class Spoken:
 
     @property
     def is_measured(self) -> bool:
-        return self.finish is not None and self.reported is not None and self.held is None
+        return self.finish is not None and self._is_counted and self.held is None
+
+    @property
+    def _is_counted(self) -> bool:
+        """A question without any tokens was not counted, nor were words without any."""
+        counted = self.reported
+        return counted is not None and counted.input > 0 and (counted.output > 0 or not self.has_streamed)
 
     @property
     def usage(self) -> Usage:
-        if self.reported is not None and self.is_measured:
-            return self.reported
-        known = self.reported or Usage(input=self.input_tokens)
+        known = self.reported or Usage()
+        if self.is_measured:
+            return known
         return Usage(
-            known.input,
+            known.input or self.input_tokens,
             known.cache_read,
             known.cache_write,
             max(known.output, self.output_tokens),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from providers.message import Finish, Usage
 from providers.price import Price
 from workers.spoken import Spoken, go_on
 
@@ -20,6 +21,19 @@ def test_thoughts_of_an_answer_that_broke_off_cost_what_thoughts_cost() -> None:
     plain, plain_said, dear, dear_said = costs
     assert dear == 5 * plain > 0
     assert dear_said - dear == plain_said - plain
+
+
+@pytest.mark.parametrize("counted", [Usage(), Usage(input=0, output=3), Usage(input=50, output=0)])
+def test_a_count_of_nothing_is_none(counted: Usage) -> None:
+    """Some send zeros where they have not counted: what was asked and said is owed all the same."""
+    spoken = Spoken(Price(RATE, RATE, RATE, RATE, "test"), input_tokens=50)
+    spoken.hear("Some words that were said. " * 20)
+    spoken.finish = Finish("stop")
+    estimated = spoken.charge()
+    spoken.reported = counted
+    assert spoken.charge() == estimated
+    assert not estimated.is_measured
+    assert estimated.amount > 50
 
 
 @pytest.mark.parametrize(
