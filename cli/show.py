@@ -67,23 +67,22 @@ def status(what: str) -> Iterator[Callable[[str], None]]:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
     """Columns whose name begins with `>` are right-aligned."""
-    is_terminal = sys.stdout.isatty()
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        made.add_column(
-            column.removeprefix(">"), justify="right" if column[0] == ">" else "left", no_wrap=not is_terminal
-        )
+        made.add_column(column.removeprefix(">"), justify="right" if column[0] == ">" else "left", overflow="fold")
     for row in rows:
         made.add_row(*[cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row])
     return made
 
 
 def put_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """Where a terminal is too narrow for the words of a row, its lines are whole: an id that is cut is of no use."""
     made = table(columns, rows, title=title)
-    if sys.stdout.isatty():
+    wide = Console(width=WIDE, highlight=False)
+    if sys.stdout.isatty() and wide.measure(made).minimum <= console().width:
         console().print(made)
         return
-    for line in console().render_lines(made, pad=False):
+    for line in wide.render_lines(made, pad=False):
         sys.stdout.write("".join(segment.text for segment in line).rstrip() + "\n")
 
 

@@ -1,9 +1,12 @@
-"""The standard streams as a caller may leave them: closed, full, or in an encoding that lacks what is written."""
+"""The standard streams as a caller may leave them: closed, full, narrow, or without a letter for what is written."""
 
+import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +49,18 @@ def test_what_is_piped_in_and_no_text_is_refused_as_such() -> None:
         LC_ALL="C.UTF-8",
     )
     assert (done.returncode, done.stderr) == (2, "goblin: what was piped in is not text in UTF-8\n")
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_terminal_that_is_too_narrow_for_an_id_cuts_none(api: Any, columns: str) -> None:
+    run = {"id": "01a22872-7c14-731e-a2b8-26d131908ae0", "status": "succeeded", "created_at": "2030-01-31T10:20:30Z",
+           "cost_usd": "0.000000080", "workflow": "docs-writer: document this code THEN analyze: check it"}  # fmt: skip
+    api.answer("GET", "/v1/runs", (200, json.dumps({"data": [run]})))
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "GOBLIN_URL": api.url, "COLUMNS": columns, "TERM": "xterm"}
+    subprocess.run([*GOBLIN, "runs"], env=environ, stdout=theirs, check=True)
+    os.close(theirs)
+    row = os.read(ours, 65_536).decode().splitlines()[1]
+    os.close(ours)
+    for part in (run["id"], "2030-01-31T10:20:30", "$0.000000080"):
+        assert part in row
