@@ -17,10 +17,13 @@ class Part:
     speed: int
     input: str
     output: str
+    more: str = ""  # settings
 
 
+VECTORS, VECTORS_PRICE = "text-embedding-3-small", "0.02"
+EMBEDS = f'embedding_models = [{{ id = "{VECTORS}", input_usd_mtok = "{VECTORS_PRICE}" }}]'
 CAST = {
-    "openai": Part("/openai/v1", "sim-gpt", ttft=0.25, speed=110, input="0.15", output="0.60"),
+    "openai": Part("/openai/v1", "sim-gpt", ttft=0.25, speed=110, input="0.15", output="0.60", more=EMBEDS),
     "anthropic": Part("/anthropic", "sim-claude", ttft=0.45, speed=80, input="3", output="15"),
     "gemini": Part("/gemini", "sim-flash", ttft=0.3, speed=140, input="0.10", output="0.40"),
     "ollama": Part("/ollama", "sim-llama", ttft=0.5, speed=60, input="0", output="0"),
@@ -35,6 +38,9 @@ def sheet_toml() -> str:
         f"[{part.model}]\nttft = {part.ttft}\nspeed = {part.speed}\ncontext = {CONTEXT}\n"
         f'input = "{part.input}"\noutput = "{part.output}"\ncache = "{part.input}"\n'
         for part in CAST.values()
+    ) + (
+        f"\n[{VECTORS}]\nttft = 0.1\nspeed = 100\ncontext = 8191\ndimensions = 8\n"
+        f'input = "{VECTORS_PRICE}"\noutput = "0"\ncache = "{VECTORS_PRICE}"\n'
     )
 
 
@@ -56,4 +62,5 @@ input_usd_mtok = "{part.input}"
 output_usd_mtok = "{part.output}"
 cached_input_usd_mtok = "{part.input}"
 models = [{{ id = "{part.model}", context = {CONTEXT} }}]
+{part.more}
 """

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -180,6 +181,13 @@ def test_ctrl_c_leaves_the_run_to_the_api(running: Up) -> None:
     assert "goes on" in told
     run = told.split()[1]
     assert running.goblin("watch", run).returncode == 0
+
+
+def test_its_simulator_makes_vectors_too(running: Up) -> None:
+    asked = {"model": "text-embedding-3-small", "input": ["red fox", "blue sky"]}
+    made = httpx.post(f"{running.url}/v1/embeddings", json=asked, timeout=PATIENCE_S, trust_env=False).json()
+    assert [len(one["embedding"]) for one in made["data"]] == [8, 8]
+    assert made["cost_usd"] == "0.000000080"
 
 
 def test_providers_show_what_was_measured(running: Up) -> None:
