@@ -218,7 +218,7 @@ class Call:
                 spoken.recall(event)
                 self._bound()
             case Report(usage, _):
-                spoken.reported = usage
+                spoken.report(usage)
             case Finish():
                 self._end(event)
 

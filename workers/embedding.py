@@ -13,6 +13,7 @@ import structlog
 
 from goblin.errors import GoblinError
 from goblin.log import crash
+from goblin.money import MOST
 from ledger.attempts import Charge, Ending
 from ledger.states import AttemptStatus, StepStatus
 from providers.call import Caller, Control
@@ -112,9 +113,10 @@ class Embedding:
 
     @property
     def _counted(self) -> Usage | None:
-        """What the vendor has counted; texts without any tokens were not."""
+        """What the vendor has counted. Texts without any tokens were not, and more than any budget can hold is nobody's
+        bill."""
         usage = self.found.usage if self.found is not None else None
-        return usage if usage is not None and usage.input else None
+        return usage if usage is not None and usage.input and cost(self._candidate.price, usage) <= MOST else None
 
     def end_at(self, moment: float) -> None:
         """When the step's time is over (time.monotonic)."""

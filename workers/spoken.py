@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 
+from goblin.money import MOST
 from ledger.attempts import Charge
 from providers.message import Finish, Reasoned, ToolCall, Usage
 from providers.price import Price, cost
@@ -25,6 +26,11 @@ class Spoken:
     held: int | None = None  # nano-dollars, once the answer was cut because it would have cost more
     _said: Tally = field(default_factory=Tally)
     _thought: Tally = field(default_factory=Tally)
+
+    def report(self, usage: Usage) -> None:
+        """What the vendor has counted so far. More than any budget can hold is nobody's bill, nor is it entered."""
+        if cost(self.price, usage) <= MOST:
+            self.reported = usage
 
     def hear(self, text: str) -> int:
         """The tokens by which the answer grows."""

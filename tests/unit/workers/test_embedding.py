@@ -5,16 +5,17 @@ from dataclasses import replace
 
 import pytest
 
+from goblin.money import MOST
 from providers.call import Caller
 from tests.fakes.offers import candidate
 from tests.fakes.vendor import Connection, Vendor
 from workers.embedding import Embedding, Wish
 
 
-@pytest.mark.parametrize(("counted", "owed", "is_measured"), [(7, 7_000, True), (0, 50_000, False)])
-def test_texts_of_which_nothing_was_counted_are_owed_as_estimated(
-    counted: int, owed: int, *, is_measured: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("counted", "owed", "is_measured"), [(7, 7_000, True), (0, 50_000, False), (MOST, 50_000, False)]
+)
+def test_texts_are_owed_as_estimated_unless_they_were_counted(counted: int, owed: int, *, is_measured: bool) -> None:
     def serve(connection: Connection) -> None:
         connection.request()
         usage = {"prompt_tokens": counted, "total_tokens": counted}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from goblin.money import MOST
 from providers.message import Finish, Usage
 from providers.price import Price
 from workers.spoken import Spoken, go_on
@@ -30,10 +31,19 @@ def test_a_count_of_nothing_is_none(counted: Usage) -> None:
     spoken.hear("Some words that were said. " * 20)
     spoken.finish = Finish("stop")
     estimated = spoken.charge()
-    spoken.reported = counted
+    spoken.report(counted)
     assert spoken.charge() == estimated
     assert not estimated.is_measured
     assert estimated.amount > 50
+
+
+def test_a_count_that_no_budget_can_hold_is_nobody_s_bill() -> None:
+    spoken = Spoken(Price(10 * RATE, 10 * RATE, RATE, RATE, "test"), input_tokens=50)
+    spoken.report(Usage(input=60, output=1))
+    spoken.hear("Some words that were said.")
+    spoken.report(Usage(input=MOST, output=MOST))
+    spoken.finish = Finish("stop")
+    assert spoken.charge().amount == 610
 
 
 @pytest.mark.parametrize(
