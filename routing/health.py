@@ -131,9 +131,10 @@ def success(
 
 
 def share_counted(input_tokens: int, estimated: int) -> float | None:
-    """Input tokens that a vendor counted for each that was estimated; None for a prompt too short to tell: what
-    vendors add to every prompt would be taken for a share."""
-    return input_tokens / estimated if estimated >= TELLING else None
+    """Input tokens that a vendor counted for each that was estimated, as far as that is believed: a count out of all
+    proportion would be remembered for a thousand calls. None for a prompt too short to tell: what vendors add to every
+    prompt would be taken for a share."""
+    return min(input_tokens / estimated, MOST_COUNTED) if estimated >= TELLING else None
 
 
 def speed(tokens: int, talking_s: float) -> float | None:

@@ -206,6 +206,12 @@ def test_what_was_seen_replaces_what_the_catalog_says(witness: Witness, client: 
     assert seen(client).snapshot().counted(prudent).counted == pytest.approx(1.1)
 
 
+def test_a_count_out_of_all_proportion_is_soon_forgotten(witness: Witness, client: redis.Redis) -> None:
+    for counted in [10**9] + [1_000] * 100:
+        witness.succeeded(SIM, 1.0, None, counted=share_counted(counted, 1_000))
+    assert seen(client).snapshot().counted(SIM).counted == pytest.approx(1, abs=0.1)
+
+
 def test_a_prompt_too_short_to_tell_says_nothing_about_counts() -> None:
     assert share_counted(30, 10) is None
     assert share_counted(300, TELLING) == 300 / TELLING
