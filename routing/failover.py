@@ -138,9 +138,10 @@ def key_fault(failures: Sequence[Failure]) -> Mapping[str, Any] | None:
 def pause_s(failures: Sequence[Failure], candidate: str) -> float:
     """Seconds for which a candidate is left alone that refuses a step for now, the last of `failures` included.
 
-    Vendors name delays that are too short; each refusal in a row makes the next call rarer.
+    Vendors name delays that are too short; each refusal in a row makes the next call rarer, and everybody else's too.
     """
-    return float(_PAUSE_S * 2 ** (sum(one.candidate == candidate and _is_passing(one) for one in failures) - 1))
+    times = sum(one.candidate == candidate and _is_passing(one) for one in failures)
+    return min(_PAUSE_S * 2.0 ** (times - 1), _LONGEST_S)
 
 
 def _out_until_ms(own: Sequence[Failure], retries: int, *, has_patience: bool) -> float:

@@ -185,6 +185,7 @@ def test_a_candidate_that_refuses_again_and_again_is_asked_ever_more_rarely() ->
     throttled, other = failure(Throttled("slow down")), failure(Throttled("slow down"), "other/small")
     pauses = [pause_s([other, *[throttled] * times, failure(ServerError("x"))], "sim/small") for times in range(1, 6)]
     assert pauses == [0.25, 0.5, 1, 2, 4]
+    assert pause_s([throttled] * 100, "sim/small") == 30
 
 
 def test_one_that_cannot_go_on_with_an_answer_is_asked_for_a_whole_one() -> None:
