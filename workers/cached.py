@@ -147,13 +147,15 @@ class Flights:
 
     def _renew_always(self) -> None:
         while not self._stopped.wait(self.lease / 3):
-            with self._lock:
-                flyers = {one.request: one.asker.name for one in self._under_way if one.request is not None}
+            with self._lock:  # until it is done: one that lands meanwhile would be taken for one that was lost
+                self._renew({one.request: one.asker.name for one in self._under_way if one.request is not None})
+
+    def _renew(self, flyers: Mapping[str, str]) -> None:
+        try:
             if flyers:
-                try:
-                    self.cache.renew(flyers, self.lease)
-                except Unavailable:
-                    _log.warning("flights.not_renewed", count=len(flyers))
+                self.cache.renew(flyers, self.lease)
+        except Unavailable:
+            _log.warning("flights.not_renewed", count=len(flyers))
 
 
 def serve(ledger: Ledger, feed: Feed, leases: Leases, asker: Asker, answer: Kept, *, goblin: str) -> Closed | None:
