@@ -2,15 +2,18 @@
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from api.app import create
 from cli.main import app as commands
+from goblin import settings
 from goblin.settings import Settings
 from ledger.session import statement
 from ledger.states import ATTEMPT_EDGES, BATCH_EDGES, RUN_EDGES, STEP_EDGES
@@ -18,6 +21,21 @@ from ledger.states import ATTEMPT_EDGES, BATCH_EDGES, RUN_EDGES, STEP_EDGES
 ROOT = Path(__file__).parents[2]
 STATES = ROOT / "docs/state_machine.md"
 MACHINES = {"Run": RUN_EDGES, "Step": STEP_EDGES, "Attempt": ATTEMPT_EDGES, "Batch": BATCH_EDGES}
+SETTINGS = {
+    "[providers.NAME]": settings.ProviderSettings,
+    "Models": settings.ModelSettings,
+    "[routing]": settings.RoutingSettings,
+    "[routing.weights]": settings.Weights,
+    "[goblins.NAME]": settings.GoblinSettings,
+    "[goblins.NAME.retrieve]": settings.RetrieveSettings,
+    "[limits]": settings.LimitSettings,
+    "[batches]": settings.BatchSettings,
+    "[cache]": settings.CacheSettings,
+    "[worker]": settings.WorkerSettings,
+    "[retention]": settings.RetentionSettings,
+    "[server]": settings.ServerSettings,
+    "In front of all tables": Settings,
+}
 FILES = ("py", "sql", "lua", "toml", "md", "yml", "txt", "html", "css", "js")
 Edges = set[tuple[str, str]]
 
@@ -116,6 +134,24 @@ def test_the_page_about_http_holds_every_endpoint_and_no_other() -> None:
     paths = create(Settings(), {}).openapi()["paths"]
     served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert told == served | {"WS /ws/stream/{stream_id}"}
+
+
+@pytest.mark.parametrize("heading", SETTINGS)
+def test_the_page_about_settings_holds_every_key_with_its_default(heading: str) -> None:
+    known = SETTINGS[heading].model_fields
+    tables = {name for name, field in known.items() if isinstance(field.default, settings.Section)}
+    fields = known.keys() - tables - ({"providers", "goblins"} if SETTINGS[heading] is Settings else set())
+    told = [cells for cells in rows(section(ROOT / "docs/settings.md", heading)) if cells[0] != "key"]
+    assert sorted(name for cells in told for name in re.findall(r"`(\w+)`", cells[0])) == sorted(fields)
+    for names, default, *_ in (cells for cells in told if len(cells) > 2):
+        said = tomllib.loads(f"it = {default.strip('`')}")["it"] if default else None
+        assert said == _in_toml(known[names.strip("`").partition("`")[0]].default), names
+
+
+def _in_toml(default: Any) -> Any:
+    if isinstance(default, tuple):
+        return list(default)
+    return None if default is PydanticUndefined else str(default) if isinstance(default, Path) else default
 
 
 def test_no_word_of_the_glossary_is_told_twice() -> None:
