@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Files of lines, each of which beco
 BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Until it has ended; exit 1 unless every line succeeded.")]
+ENDPOINTS = ("/v1/chat/completions", "/v1/runs")
 ENDED = ("completed", "failed", "expired", "cancelled")
 LOOK_S = 0.5
 
@@ -171,11 +172,14 @@ def _endpoint(file: Path) -> str:
     with file.open("rb") as lines:
         first = next((line for line in lines if line.strip()), b"")
     try:
-        return str(json.loads(first)["url"])
-    except (ValueError, KeyError, TypeError):
+        url = json.loads(first)["url"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(
             f'the first line of {file} names no url: {{"custom_id": …, "method": "POST", "url": "/v1/runs", "body": …}}'
         ) from None
+    if url not in ENDPOINTS:
+        raise UsageError(f"the url of the first line of {file} is {url!r}: a batch takes {' or '.join(ENDPOINTS)}")
+    return str(url)
 
 
 def _labels(labels: list[str]) -> dict[str, str]:

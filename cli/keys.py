@@ -72,14 +72,18 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(name: Name) -> None:
+def revoke(name: Name, as_json: AsJson = False) -> None:
     """Revoke a key: it opens nothing any more within seconds."""
     from cli import show
     from ledger import keys
 
     with _ledger() as ledger:
         keys.revoke(ledger, name)
-    show.put(f"the key {name} is revoked")
+        revoked = next(one for one in keys.all_keys(ledger) if one.name == name)
+    if as_json:
+        show.put_json(_as_value(revoked))
+    else:
+        show.put(f"the key {name} is revoked")
 
 
 def _check_name(name: str) -> None:

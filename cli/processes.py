@@ -99,17 +99,17 @@ def flower(
 
     if basic_auth is not None and not all(":" in one.strip(":") for one in basic_auth.split(",")):
         raise ConfigError("--basic-auth takes USER:PASSWORD, or several with commas between: none may be in a password")
+    settings = _start()
+    settings.require_redis_url()
     with listen(address, port) as free:
         port = free.getsockname()[1]
     if basic_auth is None:
         user, password = "goblin", secrets.token_urlsafe(16)
         basic_auth = f"{user}:{password}"
         show.say(f"Flower at {url_of(address, port)}  user {user}  password {password}")
-    settings = _start()
     import workers.tasks  # noqa: F401
     from workers.app import app
 
-    settings.require_redis_url()
     serve(app, address=address, port=port, basic_auth=basic_auth, max_tasks=max_tasks)
 
 

@@ -117,7 +117,17 @@ def test_keys_are_made_listed_and_revoked_on_the_database_itself(servers: dict[s
     assert secret.startswith("gob_")
     assert secret not in goblin(servers, "keys", "list").output
     assert goblin(servers, "keys", "create", "mine").exit_code == 2
-    assert goblin(servers, "keys", "revoke", "mine").exit_code == 0
+    revoked = json.loads(goblin(servers, "keys", "revoke", "mine", "--json").stdout)
     (row,) = json.loads(goblin(servers, "keys", "list", "--json").stdout)
     assert row["name"] == "mine"
+    assert row == revoked
     assert row["revoked_at"]
+
+
+def test_flower_makes_no_password_for_a_broker_that_is_not_configured(servers: dict[str, str]) -> None:
+    unset = {name: value for name, value in servers.items() if name != "REDIS_URL"}
+    done = subprocess.run(
+        [*GOBLIN, "flower", "--port", "0"], env=unset, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "set REDIS_URL" in done.stderr

@@ -66,6 +66,14 @@ def test_a_budget_that_is_none_costs_no_upload(api: Any, goblin: Any) -> None:
     assert "as in 0.50" in seen.stderr
 
 
+@pytest.mark.parametrize("first", ["", "hello", "[1]", "[" * 100_000, '{"url": 3}', '{"url": "/v1/other"}'])
+def test_a_file_of_something_else_is_not_uploaded(api: Any, goblin: Any, first: str) -> None:
+    Path("lines.jsonl").write_text(first)
+    seen = goblin("batch", "submit", "lines.jsonl", GOBLIN_URL=api.url)
+    assert (seen.exit_code, api.asked, len(seen.stderr.splitlines())) == (2, [], 1)
+    assert "the first line of lines.jsonl" in seen.stderr
+
+
 def test_lines_that_can_be_read_once_only_are_refused(api: Any, goblin: Any) -> None:
     read, write = os.pipe()
     os.write(write, b'{"url": "/v1/runs"}\n')
