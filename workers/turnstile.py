@@ -96,6 +96,8 @@ class Turnstile:
         Without Redis nothing is done: the scheduler settles what the ledger has and Redis has not.
         """
         used = Used(charge.amount, charge.input, charge.output) if charge else Used(0)
+        if error is None and told.tokens < given.admitted.place.tokens:
+            told = replace(told, tokens=0, used_tokens=0)  # what has passed is not too large for a minute
         try:
             alerts = self._admission.conclude(given.admitted, used, seen(error, told), *lessons)
         except Unavailable:

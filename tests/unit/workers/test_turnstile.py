@@ -11,13 +11,15 @@ import pytest
 
 from goblin import kv
 from goblin.clock import new_id
+from goblin.errors import GoblinError
 from goblin.settings import Settings, load
 from ledger.attempts import Charge, Taken
 from ledger.looks import Look
-from providers.errors import BadCredentials
+from providers.errors import BadCredentials, Throttled
 from providers.provider import Deadlines
 from routing.admission import Admission
 from routing.ask import ARRIVAL_MS, CANDIDATES, Place, Rate
+from routing.breaker import Told
 from routing.candidate import Candidate, Need
 from routing.rebuild import LONGEST_MS
 from routing.refusal import OF_MONEY, REBUILDING_MS, Reason, Refused, Short
@@ -291,6 +293,21 @@ def test_how_a_call_ended_is_told_to_the_breakers(turnstile: Turnstile) -> None:
     turnstile.conclude(given, None, BadCredentials("the key is wrong"))
     assert refused_by(ask(turnstile, route(candidate("sim/large")))) == [(Reason.LOCKED, "sim")]
     assert isinstance(ask(turnstile, route(candidate("other/small"))), Pass)
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"), [(None, []), (Throttled("slow down", retry_after=0), [(Reason.TOO_LARGE, "sim/small")])]
+)
+def test_a_vendor_s_limit_that_a_call_has_passed_is_not_one_of_the_minute(
+    turnstile: Turnstile, error: GoblinError | None, refused: list[tuple[Reason, str]]
+) -> None:
+    """Some count by the second, or count otherwise; whoever refuses means it."""
+    by = route(candidate("sim/small"))
+    given = ask(turnstile, by)
+    assert isinstance(given, Pass)
+    turnstile.conclude(given, None, error, Told(tokens=given.admitted.place.tokens - 1))
+    again = ask(turnstile, by)
+    assert (refused_by(again) if isinstance(again, Refused) else []) == refused
 
 
 def test_counters_that_are_lost_between_two_pages_of_a_route_are_waited_for(
