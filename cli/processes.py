@@ -32,8 +32,12 @@ def api(
             os.environ[name] = str(value)  # where the processes of --workers look, too
     settings = _start()
     from api.auth import refuse_open_listening
+    from goblin.settings import environment
     from ledger.session import Ledger
+    from providers import registry
 
+    settings.require_redis_url()
+    registry.load(settings, environment())  # its mistakes are told before anybody is served
     ledger = Ledger(settings.require_database_url(), connections=1)
     try:
         refuse_open_listening(settings, ledger)

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -329,6 +330,19 @@ def _check_names(settings: Settings) -> None:
             f"DATABASE_URL {f'names {scheme!r}' if found else 'is not a URL'}: only PostgreSQL is supported; write"
             " postgresql://user@host/database, or leave it out and use `goblin up`, which brings its own"
         )
+    if settings.redis_url is not None and not _is_redis(settings.redis_url.get_secret_value()):
+        raise ConfigError(
+            "REDIS_URL is no address of a Redis: write redis://host:6379 (rediss:// with TLS), or leave it out and use"
+            " `goblin up`, which brings its own"
+        )
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("redis", "rediss") and (parts.port is None or bool(parts.port))
+    except ValueError:
+        return False
 
 
 def _explain(error: ValidationError, path: Path | None, env: Mapping[str, str]) -> str:

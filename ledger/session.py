@@ -15,11 +15,11 @@ from typing import Any, TypeVarTuple
 import psycopg
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import namedtuple_row
-from sqlalchemy import Connection, Engine, ExceptionContext, Row, Select, create_engine, event
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, Row, Select, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from goblin.errors import Unavailable
+from goblin.errors import ConfigError, Unavailable
 
 _Ts = TypeVarTuple("_Ts")
 IDLE_S = 15.0
@@ -35,6 +35,13 @@ _CONNECT = {
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,
 }
+
+
+def _read(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # what they say may quote a password
+        raise ConfigError("DATABASE_URL cannot be read: write postgresql://user@host:5432/database") from None
 
 
 def statement(name: str) -> str:
@@ -63,7 +70,7 @@ class Ledger:
     def __init__(self, url: str, *, connections: int = 16, answer_s: float | None = None) -> None:
         _statements()
         self._engine = create_engine(
-            _driver(url),
+            _read(_driver(url)),
             isolation_level="AUTOCOMMIT",
             pool_size=connections,
             max_overflow=0,

@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -131,3 +132,23 @@ def test_flower_makes_no_password_for_a_broker_that_is_not_configured(servers: d
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "set REDIS_URL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cure"),
+    [
+        ({"REDIS_URL": ""}, "set REDIS_URL"),
+        ({"DATABASE_URL": "postgresql://u:secret@h:port/d"}, "DATABASE_URL cannot be read"),
+        ({"GOBLIN_CONFIG": "own.toml"}, "needs a base_url"),
+    ],
+)
+def test_an_api_that_cannot_work_says_so_in_one_line_before_it_listens(
+    servers: dict[str, str], tmp_path: Path, wrong: dict[str, str], cure: str
+) -> None:
+    (tmp_path / "own.toml").write_text("[providers.mine]\nenabled = true\n")
+    done = subprocess.run(
+        [*GOBLIN, "api", "--port", "0"], env={**servers, **wrong}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert cure in done.stderr
+    assert "secret" not in done.stderr

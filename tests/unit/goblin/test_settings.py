@@ -209,6 +209,11 @@ def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
         load(file, {})
 
 
+@pytest.mark.parametrize("url", ["localhost:6379", "http://h", "redis://h:port", "unix:///run/redis.sock"])
+def test_what_is_no_address_of_a_redis_is_refused_with_the_cure(file: Path, url: str) -> None:
+    assert "write redis://host:6379" in complaint(file, "", REDIS_URL=url)
+
+
 @pytest.mark.parametrize("url", ["sqlite:///./goblin.db", "mysql://u@h/d"])
 def test_another_database_is_refused_with_the_cure(file: Path, url: str) -> None:
     told = complaint(file, "", DATABASE_URL=url)
