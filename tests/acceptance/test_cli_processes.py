@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import app
+from cli.commands import app
 
 GOBLIN = [sys.executable, "-P", "-m", "cli.main"]
 PATIENCE_S = 60

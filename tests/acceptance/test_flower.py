@@ -12,7 +12,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
+from cli.commands import app
 from cli.servers import free_port
 from tests.processes import PATIENCE_S, ProcessContainer, Processes, ValkeyContainer
 from tests.world import Sim, World, saying, world

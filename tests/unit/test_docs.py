@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from api.app import create
-from cli.main import app as commands
+from cli.commands import app as commands
 from goblin import settings
 from goblin.settings import Settings
 from ledger.session import statement

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.main import app
+from cli.commands import app
 
 OWN = ("GOBLIN_URL", "GOBLIN_API_KEY", "GOBLIN_CONFIG", "GOBLIN_PORT", "DATABASE_URL", "REDIS_URL", "GOBLIN_DEBUG")
 

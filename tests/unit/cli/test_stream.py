@@ -64,3 +64,9 @@ def test_a_terminal_that_is_too_narrow_for_an_id_cuts_none(api: Any, columns: st
     os.close(ours)
     for part in (run["id"], "2030-01-31T10:20:30", "$0.000000080"):
         assert part in row
+
+
+def test_ctrl_c_while_it_is_still_being_loaded_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")  # as if it was pressed just here
+    done = goblin("parse", "chat: hi", redirected="", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
