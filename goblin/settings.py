@@ -347,7 +347,7 @@ def _is_redis(url: str) -> bool:
 
 def _explain(error: ValidationError, path: Path | None, env: Mapping[str, str]) -> str:
     first = max(error.errors(), key=lambda one: len(one["loc"]))  # of what a value may be, that which it resembles most
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = first["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     variable = next((name for name, loc in _ENVIRONMENT.items() if loc == first["loc"] and env.get(name)), None)
     if variable is not None:
         return f"{variable}: {reason}"

@@ -209,6 +209,10 @@ def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
         load(file, {})
 
 
+def test_what_must_be_a_list_is_told_in_the_words_of_the_file(file: Path) -> None:
+    assert complaint(file, '[providers.openai]\nmodels = "gpt"').endswith("models: Input should be a valid list")
+
+
 @pytest.mark.parametrize("url", ["localhost:6379", "http://h", "redis://h:port", "unix:///run/redis.sock"])
 def test_what_is_no_address_of_a_redis_is_refused_with_the_cure(file: Path, url: str) -> None:
     assert "write redis://host:6379" in complaint(file, "", REDIS_URL=url)
