@@ -13,7 +13,7 @@ _PAUSE_S = 0.25  # after the first refusal for now, doubled by each that follows
 _FAULT_PAUSE_S, _LONGEST_S = 1.0, 30.0  # after faults, likewise, a quarter more or less
 _FOR_GOOD = math.inf
 _AGAINST_NOBODY = {Abandoned.slug, PrefillRefused.slug}
-_FAILED_AT, _PROBED_AT, _THROTTLED_AT = "failed_at_ms", "probed_at_ms", "throttled_at_ms"  # details of an error
+_FAILED_AT, _PROBED_AT = "failed_at_ms", "probed_at_ms"  # details of an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,6 @@ class Failure:
     def failed_at_ms(self) -> int | None:
         """When the call ended (Unix ms), if its fault may pass."""
         return self._at(_FAILED_AT)
-
-    @property
-    def throttled_at_ms(self) -> int | None:
-        """When the call ended (Unix ms), if it was refused for now."""
-        return self._at(_THROTTLED_AT)
 
     def _at(self, detail: str) -> int | None:
         at_ms = self.error.get("details", {}).get(detail)
@@ -79,8 +74,7 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
 
     A fault that may pass rules a candidate out for a pause; no longer than there is patience. A call whose worker went
     away speaks against nobody, nor does one that could not go on with what another had begun. A call that tried out who
-    had been down is the fleet's, and does not count for the step; nor does one that was throttled again after its
-    delay, while there is patience.
+    had been down is the fleet's, and does not count for the step.
     """
     abandoned = sum(failure.error["type"] == Abandoned.slug for failure in failures)
     made = [one for one in failures if _is_its_own(one)]
@@ -100,23 +94,16 @@ def after(failures: Sequence[Failure], bounds: Bounds, now_ms: int) -> GoOn | Gi
         if until_ms > now_ms:
             excluded[candidate] = str(own[-1].error["message"])
             again_ms = min(again_ms, until_ms)
-    throttled = [one.throttled_at_ms for one in failures if one.throttled_at_ms is not None]
-    calls = counted(failures, bounds.retries, is_patient=_is_within(throttled, bounds.patience_s, now_ms))
-    if len(calls) >= bounds.max_attempts or abandoned >= MAX_ABANDONED:
+    if len(counted(failures, bounds.retries)) >= bounds.max_attempts or abandoned >= MAX_ABANDONED:
         return GiveUp(failures[-1].error)
     return GoOn(excluded, context_above, None if again_ms == _FOR_GOOD else int(again_ms))
 
 
-def counted(failures: Sequence[Failure], retries: Mapping[str, int], *, is_patient: bool = True) -> list[Failure]:
+def counted(failures: Sequence[Failure], retries: Mapping[str, int]) -> list[Failure]:
     """Those that count for the step, of which there may be `max_attempts`. What came after a pause was waited for, and
     patience is its bound."""
     own = [one for one in failures if _is_its_own(one)]
-    return [
-        one
-        for place, one in enumerate(own)
-        if not _was_waited_for(one, own[:place], retries)
-        and not (is_patient and _was_throttled_again(one, own[:place]))
-    ]
+    return [one for place, one in enumerate(own) if not _was_waited_for(one, own[:place], retries)]
 
 
 def _is_its_own(failure: Failure) -> bool:
@@ -131,23 +118,13 @@ def _was_waited_for(failure: Failure, before: Sequence[Failure], retries: Mappin
     return 0 < _out_until_ms(own, retries.get(failure.provider, 1), has_patience=True) <= failure.failed_at_ms
 
 
-def _was_throttled_again(failure: Failure, before: Sequence[Failure]) -> bool:
-    """Whether its candidate had refused the step for now, and the pause after that was over."""
-    past = [one.throttled_at_ms for one in before if one.candidate == failure.candidate]
-    last_ms = max((at_ms for at_ms in past if at_ms is not None), default=None)
-    if failure.throttled_at_ms is None or last_ms is None or _has_streamed(failure):
-        return False
-    return failure.throttled_at_ms >= last_ms + 1_000 * pause_s(before, failure.candidate)
-
-
 def noted(error: Mapping[str, Any], at_ms: int, *, is_probe: bool) -> Mapping[str, Any]:
     """The error of a call that ended just now, with what decides about the next one: when it was, if it may pass; and
     whether it was the call that tried out who had been down, and found nothing changed."""
     facts, details = kind_of(error), error.get("details", {})
-    if facts.breaker not in {Breaker.COUNT, Breaker.COOL}:
+    if facts.breaker is not Breaker.COUNT:
         return error
     detail = _PROBED_AT if is_probe and not details.get("streamed") else _FAILED_AT
-    detail = _THROTTLED_AT if facts.breaker is Breaker.COOL else detail
     return {**error, "details": {**details, detail: at_ms}}
 
 
@@ -194,11 +171,7 @@ def _fault_pause_ms(times: int, at_ms: int) -> float:
 
 def _has_patience(failures: Sequence[Failure], patience_s: float, now_ms: int) -> bool:
     times = [at_ms for one in failures for at_ms in (one.failed_at_ms, one.probed_at_ms) if at_ms is not None]
-    return _is_within(times, patience_s, now_ms)
-
-
-def _is_within(times_ms: Sequence[int], patience_s: float, now_ms: int) -> bool:
-    return now_ms - min(times_ms, default=now_ms) < 1_000 * patience_s
+    return now_ms - min(times, default=now_ms) < 1_000 * patience_s
 
 
 def _is_passing(failure: Failure) -> bool:

@@ -181,19 +181,6 @@ def test_a_throttled_candidate_is_asked_again_as_long_as_the_step_may_call() -> 
     assert excluded(throttled, throttled, failure(ServerError("x")), sim=1) == set()
 
 
-def test_a_step_that_waits_out_every_delay_is_not_failed_while_there_is_patience() -> None:
-    at_s, throttled = 0.0, [failure(Throttled("slow down"))]
-    for _ in range(12):
-        at_s += pause_s(throttled, "sim/small")
-        throttled.append(failure(Throttled("slow down"), at_ms=NOW_MS + round(1_000 * at_s)))
-    assert go(*throttled, after_s=at_s) == GoOn({}, 0)
-    assert len(counted(throttled, {})) == 1
-    assert go(*throttled, after_s=300) == GiveUp(throttled[-1].error)
-    assert isinstance(go(*throttled, after_s=at_s, patience_s=0), GiveUp)
-    others = [failure(Throttled("slow down"), f"p{n}/m", at_ms=NOW_MS + 60_000 * n) for n in range(6)]
-    assert isinstance(go(*others, after_s=240), GiveUp)
-
-
 def test_a_candidate_that_refuses_again_and_again_is_asked_ever_more_rarely() -> None:
     throttled, other = failure(Throttled("slow down")), failure(Throttled("slow down"), "other/small")
     pauses = [pause_s([other, *[throttled] * times, failure(ServerError("x"))], "sim/small") for times in range(1, 6)]
