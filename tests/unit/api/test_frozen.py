@@ -1,10 +1,8 @@
 """A Postgres that is frozen, not gone: it keeps its connections and takes new ones, and answers on none."""
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +38,18 @@ def frozen(url: str) -> Iterator[None]:
     with psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:")) as connection:
         (folder,) = connection.execute("select current_setting('data_directory')").fetchone() or ("",)
     server = psutil.Process(int((Path(folder) / "postmaster.pid").read_text().split()[0]))
-    processes = [server, *server.children(recursive=True)]
-    for one in processes:
-        os.kill(one.pid, signal.SIGSTOP)
+    server.suspend()  # first, so that it starts nobody; the one that was just asked may be ending still
+    processes = [server]
+    for one in server.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            one.suspend()
+            processes.append(one)
     try:
         yield
     finally:
         for one in processes:
-            os.kill(one.pid, signal.SIGCONT)
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
 
 
 def test_a_postgres_that_is_frozen_is_waited_for_by_no_caller_and_serves_when_it_goes_on(
