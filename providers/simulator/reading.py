@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _FENCE = re.compile(r"```([\w+#.-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _TASK = re.compile(r"^[#>*\s]*task\b[ \t*]*:?[ \t*]*\n?(.+)$", re.IGNORECASE | re.MULTILINE)
 _NAMES = re.compile(r"\b(?:def|function|func|fn)\s+(\w+)\s*\(([^)\n]*)\)|\bclass\s+([A-Z]\w*)")
+_SUBSCRIPT = re.compile(r"\[[^\[\]]*\]")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|_+")
 _SHOWN = 4  # names; more would bore
 
@@ -94,5 +95,7 @@ def _names(code: str) -> tuple[Name, ...]:
 
 
 def _parameters(text: str) -> tuple[str, ...]:
+    while (plain := _SUBSCRIPT.sub("", text)) != text:  # commas within types part no parameters
+        text = plain
     names = (re.split(r"[:=\s]", part.strip(), maxsplit=1)[0] for part in text.split(","))
     return tuple(name for name in names if name and name not in ("self", "cls", "*", "/"))

@@ -12,7 +12,7 @@ from providers.simulator.behaviour import parse
 from providers.simulator.sheet import Sheet
 
 SHEET = Sheet.load()
-PYTHON = "```python\nclass Basket:\n    def add_item(self, name, price=0): ...\n\ndef total(items): ...\n```"
+PYTHON = "```python\nclass Basket:\n    def add_item(self, name, price=0): ...\n\ndef total(items: A[B, C]): ...\n```"
 SCRIPT = "```javascript\nfunction fetchUser(id) { return get(id) }\n```"
 
 
