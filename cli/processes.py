@@ -60,20 +60,15 @@ def worker(
     import workers.tasks  # noqa: F401 - before Celery looks for it, with the working directory in front of ours
     from goblin.settings import environment
     from providers import registry
-    from workers.app import app
+    from workers.app import app, serve
     from workers.app import queues as all_queues
 
     settings.require_database_url()
     settings.require_redis_url()
-    consumed = queues or ",".join(all_queues(registry.load(settings, environment()).providers.values()))
+    known = registry.load(settings, environment()).providers.values()
+    consumed = queues.split(",") if queues else all_queues(known)
     _announce_when_ready()
-    app.worker_main(
-        [
-            *("--quiet", "worker", f"--queues={consumed}", f"--hostname={name}", "--pool=threads"),
-            *(f"--concurrency={concurrency or settings.worker.concurrency}", f"--loglevel={settings.log_level}"),
-            *("--without-gossip", "--without-mingle", "--task-events"),
-        ]
-    )
+    serve(app, name, consumed, concurrency or settings.worker.concurrency)
 
 
 def beat() -> None:

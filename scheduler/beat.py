@@ -4,7 +4,7 @@ Any number may run; each duty takes a turn in Postgres, so one at a time acts.
 """
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from celery.beat import EmbeddedService
 from celery.signals import worker_ready, worker_shutdown
@@ -12,11 +12,12 @@ from kombu.exceptions import OperationalError
 
 from goblin.settings import Settings
 from scheduler.tasks import FEED, FOLD, PROBE, PRUNE, QUEUE, REBUILD, RECOVER
-from workers.app import App
+from workers.app import App, serve
 
 EVERY = 1.0  # seconds between two looks for what must be mended
 PRUNE_EVERY = 60.0  # seconds
 FOLD_EVERY = 60.0  # seconds
+AT_ONCE = 6  # so that no duty waits for another one
 
 
 def app(settings: Settings) -> App:
@@ -43,7 +44,7 @@ def _look_around(made: App) -> None:
         made.send_task(PROBE, queue=QUEUE, expires=made.settings.routing.health_check_interval)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings) -> NoReturn:
     """Run until SIGTERM."""
     made = app(settings)
     beat = EmbeddedService(made, thread=True, scheduler_cls="celery.beat:Scheduler")
@@ -57,19 +58,4 @@ def run(settings: Settings) -> None:
     def end(**_: Any) -> None:
         beat.service.stop()
 
-    made.worker_main(
-        [
-            "--quiet",
-            "worker",
-            "-P",
-            "threads",
-            "-c",
-            "6",  # so that no duty waits for another one
-            "-Q",
-            QUEUE,
-            "-n",
-            "scheduler@%h",
-            "--without-gossip",
-            "--without-mingle",
-        ]
-    )
+    serve(made, "scheduler@%h", [QUEUE], AT_ONCE)

@@ -103,11 +103,11 @@ class World:
     ) -> WorkerContainer:
         """A worker of the steps and all simulated providers, unless its queues are given; ready if this `waits`."""
         consumed = queues or (STEPS, *(provider_queue(sim.name) for sim in self.sims), BATCH)
-        argv = ["-m", "celery", "-A", "workers.app", "worker", "-n", f"{name}@%h", "-Q", ",".join(consumed)]
+        argv = ["-m", "cli.main", "worker", "--name", f"{name}@%h", "--queues", ",".join(consumed)]
         worker = WorkerContainer(
             self._processes,
             name,
-            [sys.executable, *argv, "--without-gossip", "--without-mingle", "-l", "INFO"],
+            [sys.executable, *argv],
             log=self.folder / f"{name}.log",
             env=env or self.env,
             ready_prompt=" ready.",
