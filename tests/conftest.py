@@ -22,7 +22,7 @@ from cli.embedded import Stack
 from tests.processes import Processes
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
-REDIS_DATABASES = itertools.cycle(range(1, 16))  # 0 is left to whoever uses the bare URL
+REDIS_DATABASES = itertools.cycle(range(1, 11))  # 0 is left to the bare URL, 11 to 15 to modules with one for all
 
 
 def pytest_configure() -> None:
