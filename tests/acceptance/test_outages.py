@@ -11,6 +11,7 @@ import pytest
 
 from cli.migrate import upgrade
 from cli.servers import free_port
+from routing.script import PREFIX
 from tests.processes import PATIENCE_S, PostgresContainer, Processes, ValkeyContainer
 from tests.world import Sim, World, saying, world
 
@@ -108,7 +109,7 @@ def test_vectors_whose_end_cannot_be_written_down_are_paid_for_when_postgres_is_
         config.write_text(config.read_text() + EMBEDS.format(port=place.port))
         with client_of(place) as client, ThreadPoolExecutor(1) as other:
             place.start_scheduler()
-            place.until(lambda: place.redis.get("goblin:marker"))
+            place.until(lambda: place.redis.get("goblin:marker") and place.redis.get(f"{PREFIX}:generation"))
             order = {"model": "sim-embed+ttft=2", "input": "red fox " * 100}
             asked = other.submit(client.post, "/v1/embeddings", json=order)
             place.until(lambda: place.one("select 1 from attempts where status = 'open'"))
