@@ -3,7 +3,6 @@
 import re
 import uuid
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -19,7 +18,7 @@ from ledger import batches, files
 from ledger.batches import BatchView, NewBatch
 from ledger.states import BatchStatus
 from workers.halt import halt
-from workers.request import Metadata, Request, Text
+from workers.request import BudgetUsd, Metadata, Request, Text
 
 router = APIRouter(tags=["batches"])
 _PREFIX = "batch_"
@@ -36,7 +35,7 @@ class BatchRequest(Request):
         "24h", description="minutes, hours or days, up to 14d: afterwards nothing more is done", examples=["24h"]
     )
     metadata: Metadata | None = None
-    budget_usd: Annotated[Decimal, Field(ge=0, le=9_000_000, decimal_places=9)] | None = Field(
+    budget_usd: BudgetUsd | None = Field(
         None, description="the most that all its lines may cost together", examples=["5.00"]
     )
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import uuid
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -26,7 +25,7 @@ from ledger.views import Progress
 from providers.name import nearest
 from routing.route import Router
 from workers.order import Order, UnknownName
-from workers.request import Request, Text
+from workers.request import BudgetUsd, Request, Text
 from workflow.plan import Plan, Sequence, Stage, Step
 from workflow.text import text
 
@@ -68,7 +67,7 @@ class Payload(BaseModel):
 
 class Opts(Request):
     prefer_local: bool | None = Field(None, alias="preferLocal")
-    budget: Annotated[Decimal, Field(ge=0, le=9_000_000, decimal_places=9)] | None = Field(None, description="USD")
+    budget: BudgetUsd | None = Field(None, description="USD")
 
     def as_options(self) -> dict[str, Any]:
         given = {"prefer_local": self.prefer_local, "budget_usd": None if self.budget is None else str(self.budget)}

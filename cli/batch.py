@@ -18,7 +18,6 @@ app = typer.Typer(no_args_is_help=True, help="Files of lines, each of which beco
 BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As the API answers.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Until it has ended; exit 1 unless every line succeeded.")]
-ENDPOINTS = ("/v1/chat/completions", "/v1/runs")
 ENDED = ("completed", "failed", "expired", "cancelled")
 LOOK_S = 0.5
 
@@ -169,6 +168,8 @@ def _write(api: "Api", file: str, place: Path) -> None:
 
 
 def _endpoint(file: Path) -> str:
+    from workers.line import ENDPOINTS
+
     with file.open("rb") as lines:
         first = next((line for line in lines if line.strip()), b"")
     try:

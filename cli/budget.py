@@ -1,9 +1,7 @@
 """What `--budget` takes: dollars."""
 
 from goblin.errors import UsageError
-from goblin.money import NanoUsd, from_usd
-
-MOST_USD = 9_000_000  # as the API has it
+from goblin.money import MOST_USD, NanoUsd, from_usd
 
 
 def nanousd(usd: str) -> NanoUsd:

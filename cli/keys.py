@@ -79,11 +79,10 @@ def revoke(name: Name, as_json: AsJson = False) -> None:
 
     with _ledger() as ledger:
         keys.revoke(ledger, name)
-        revoked = next(one for one in keys.all_keys(ledger) if one.name == name)
-    if as_json:
-        show.put_json(_as_value(revoked))
-    else:
-        show.put(f"the key {name} is revoked")
+        if as_json:
+            show.put_json(next(_as_value(one) for one in keys.all_keys(ledger) if one.name == name))
+        else:
+            show.put(f"the key {name} is revoked")
 
 
 def _check_name(name: str) -> None:

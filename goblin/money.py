@@ -9,6 +9,7 @@ NanoUsd = NewType("NanoUsd", int)
 NANO = 10**9
 MILLION = 10**6
 MOST = 2**53  # what a double counts exactly, nine million dollars: no budget may be larger
+MOST_USD = 9_000_000  # what a budget is given as
 
 
 def from_usd(usd: Decimal | str | int | float) -> NanoUsd:

@@ -21,12 +21,12 @@ from goblin.errors import Breaker, GoblinError, kind_of
 from goblin.money import MOST
 from providers.errors import BadCredentials
 from providers.limit import Gauge, Limits
+from providers.wire.complaint import LONGEST_WAIT_S
 
 REST_OF_KEY_MS = 300_000  # a wrong key or an empty account does not mend itself in a moment
 REST_OF_FAULT_MS = 60_000  # at most, when the vendor names a delay: it may recover earlier
 REST_OF_THROTTLE_MS = 5_000  # when the vendor names no delay
 LEARNED_MS = 600_000  # that a limit told by the vendor is believed
-LONGEST_S = 7 * 86_400.0  # for which anybody is left alone, whatever the vendor names
 
 MINUTE_S = 60.0
 _SILENT = Gauge(0)
@@ -228,4 +228,4 @@ def _counted(gauge: Gauge | None) -> Gauge:
 
 
 def _ms(seconds: float, age_s: float) -> int:
-    return max(round((min(seconds, LONGEST_S) - age_s) * 1000), 0)
+    return max(round((min(seconds, LONGEST_WAIT_S) - age_s) * 1000), 0)

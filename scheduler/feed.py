@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import redis
 import structlog
 
-from goblin.errors import BudgetExhausted, Unavailable
-from goblin.log import crash
+from goblin.errors import BudgetExhausted
 from goblin.money import to_usd
 from ledger import feeding, files, marks, runs
 from ledger.feeding import OpenBatch
@@ -26,6 +26,7 @@ from ledger.runs import NewRun
 from ledger.session import IDLE_S, Ledger
 from ledger.states import BatchStatus
 from routing.budget import of_batch
+from scheduler.apart import apart
 from scheduler.collect import Collector
 from scheduler.share import Claim, shares
 from workers import line
@@ -82,27 +83,20 @@ class Feeder:
         share = shares(self.window, claims)
         end, failed = time.monotonic() + LOOK, set()
         for one in random.sample(batches, len(batches)):
-            if not self._visit(one, share.get(one.id, 0)):
+            visit = partial(self._visit, one, share.get(one.id, 0))
+            if not apart("batch.crashed", visit, batch=str(one.id)):
                 failed.add(one.id)
             if time.monotonic() >= end:
                 break
         return failed
 
-    def _visit(self, batch: OpenBatch, share: int) -> bool:
-        """False when something failed that nobody expected: no batch stands in the way of the others."""
-        try:
-            if batch.status is BatchStatus.IN_PROGRESS:
-                self._go_on(batch, share)
-            elif not batch.open:
-                self.collector.collect(batch)
-            elif batch.ends_as in _CUT:
-                halt(self.ledger, self.client, batch.id)
-        except Unavailable:
-            raise
-        except Exception as error:  # noqa: BLE001
-            _log.error("batch.crashed", batch=str(batch.id), **crash(error))
-            return False
-        return True
+    def _visit(self, batch: OpenBatch, share: int) -> None:
+        if batch.status is BatchStatus.IN_PROGRESS:
+            self._go_on(batch, share)
+        elif not batch.open:
+            self.collector.collect(batch)
+        elif batch.ends_as in _CUT:
+            halt(self.ledger, self.client, batch.id)
 
     def _go_on(self, batch: OpenBatch, share: int) -> None:
         if batch.fed >= batch.lines and not batch.open:

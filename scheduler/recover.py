@@ -14,21 +14,21 @@ that was cut short had reached its provider, so its cost is charged as an estima
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import redis
 import structlog
 
-from goblin.errors import Unavailable
 from goblin.kv import outages
-from goblin.log import crash
 from ledger import attempts, marks, runs
 from ledger.runs import Remainder
 from ledger.session import Ledger
 from scheduler.absent import Absent, Silent
+from scheduler.apart import apart
 from workers.app import BATCH, STEPS, App
 from workers.canvas import publish, sound
 from workers.conclude import conclude_run
@@ -138,7 +138,8 @@ class Recovery:
 
         def publish_one(run: uuid.UUID) -> bool:
             queue = BATCH if rests[run].is_batch else STEPS
-            return _apart(run, lambda: publish(self.app, plans[run], run, under[run], rests[run].settled, queue))
+            send = partial(publish, self.app, plans[run], run, under[run], rests[run].settled, queue)
+            return apart("run.not_brought_back", send, run=str(run))
 
         sent = {run: under[run] for run, is_sent in zip(under, pool.map(publish_one, under), strict=True) if is_sent}
         runs.mark_all_published(self.ledger, sent)
@@ -149,19 +150,8 @@ class Recovery:
         rest = runs.remainder(self.ledger, run)
         plan = _read(rest)
         if plan is not None:
-            _apart(run, lambda: conclude_run(self.ledger, self.feed, run, plan, fail_fast=rest.fail_fast))
-
-
-def _apart(run: uuid.UUID, bring_back: Callable[[], None]) -> bool:
-    """False when something failed that nobody expected: no run stands in the way of the others."""
-    try:
-        bring_back()
-    except Unavailable:
-        raise
-    except Exception as error:  # noqa: BLE001
-        _log.error("run.not_brought_back", run=str(run), **crash(error))
-        return False
-    return True
+            finish = partial(conclude_run, self.ledger, self.feed, run, plan, fail_fast=rest.fail_fast)
+            apart("run.not_brought_back", finish, run=str(run))
 
 
 def _read(rest: Remainder) -> Plan | None:

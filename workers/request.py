@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from goblin.money import MOST_USD
 from providers.name import nearest
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -31,6 +32,7 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
+BudgetUsd = Annotated[Decimal, Field(ge=0, le=MOST_USD, decimal_places=9)]
 _MOST_METADATA = 16
 
 
@@ -127,9 +129,7 @@ class RunOptions(Request):
     prefer_local: Annotated[bool, Field(strict=True)] | None = Field(
         None, description="local models before all others, where they can serve a step"
     )
-    budget_usd: Annotated[Decimal, Field(ge=0, le=9_000_000, decimal_places=9)] | None = Field(
-        None, description="the most that the run may cost", examples=["0.50"]
-    )
+    budget_usd: BudgetUsd | None = Field(None, description="the most that the run may cost", examples=["0.50"])
     on_budget: Literal["fail", "wait"] | None = Field(None, description="what a step does that no budget has room for")
     fail_fast: Annotated[bool, Field(strict=True)] | None = Field(
         None, description="false: a plain THEN goes on after a failure"

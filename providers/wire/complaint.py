@@ -26,7 +26,7 @@ from providers.errors import (
 from providers.wire.field import entries, text, tree
 
 CLIP = 300  # characters of the vendor's own words
-_LONGEST_WAIT_S = 7 * 86_400.0
+LONGEST_WAIT_S = 7 * 86_400.0  # for which anybody is left alone, whatever a vendor names
 _DEPTH = 6
 _HINT = re.compile(
     r"\b(?:try again|retry|resets?|wait)(?: in| after| for)?\s*~?\s*((?:\d+(?:\.\d+)?\s*(?:ms|h|m|s)[a-z]*\s*)+)", re.I
@@ -62,9 +62,8 @@ class Rule:
             return False
         if not self.contains:
             return True
-        said = " ".join(
-            (complaint.message.lower().replace("\u2019", "'"), *complaint.names)
-        )  # AWS sets its apostrophes
+        message = complaint.message.lower().replace("\u2019", "'")  # AWS sets its apostrophes
+        said = " ".join((message, *complaint.names))
         return any(words in said for words in self.contains)
 
 
@@ -181,7 +180,7 @@ def wait(headers: Mapping[str, str], value: Any = None, message: str = "") -> fl
         seconds(hint[1]) if (hint := _HINT.search(message[: 4 * CLIP])) else None,
     )
     first = next((one for one in said if one is not None), None)
-    return None if first is None else min(max(first, 0.0), _LONGEST_WAIT_S)
+    return None if first is None else min(max(first, 0.0), LONGEST_WAIT_S)
 
 
 def _details(value: Any) -> Iterator[Mapping[str, Any]]:

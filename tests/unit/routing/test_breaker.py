@@ -19,10 +19,10 @@ from providers.errors import (
     Throttled,
     Unreachable,
 )
+from providers.wire.complaint import LONGEST_WAIT_S
 from routing.admission import Admission, Admitted
 from routing.ask import Ask, Place, Rate
 from routing.breaker import (
-    LONGEST_S,
     REST_OF_FAULT_MS,
     REST_OF_KEY_MS,
     REST_OF_THROTTLE_MS,
@@ -106,8 +106,8 @@ def test_a_delay_that_nobody_can_wait_for_is_bounded(admission: Admission, clien
     head = {"x-ratelimit-limit-requests": "5", "x-ratelimit-remaining-requests": "0"}
     said = limit.read({**head, "x-ratelimit-reset-requests": number}, datetime.now(UTC))
     admission.observe("sim", "sim/small", seen(Throttled("slow down"), told(said, 0)))
-    assert resting(client, after=LONGEST_S - 60) == {"sim/small"}
-    assert not resting(client, after=LONGEST_S + 60)
+    assert resting(client, after=LONGEST_WAIT_S - 60) == {"sim/small"}
+    assert not resting(client, after=LONGEST_WAIT_S + 60)
 
 
 def test_a_reason_is_bounded() -> None:
